@@ -1,0 +1,36 @@
+"""Rewards: everything that judges a response. Nothing here knows of training.
+
+`REWARDS` is the whole registry: a name and where to find it. A name that is not in it is imported as a dotted path.
+"""
+
+from importlib import import_module
+
+from rewards.endorm import EndoRM
+from rewards.frozen_base import FrozenBase, TokenScores
+
+REWARDS = {
+    "endorm": "rewards.endorm.EndoRM",
+    "accuracy": "trl.rewards.accuracy_reward",
+}
+
+
+def get_reward(name: str):
+    """The reward function (or the class of one) behind a registered name or a dotted path such as `my_package.my_fn`.
+
+    Raises:
+        ValueError: unknown name, or a path that cannot be imported; the message lists the registered names.
+    """
+    path = REWARDS.get(name, name)
+    module_name, _, attribute = path.rpartition(".")
+    known = (
+        f"Registered rewards: {', '.join(sorted(REWARDS))}; anything else is a dotted path package.module.function."
+    )
+    if not module_name:
+        raise ValueError(f"Unknown reward {name!r}. {known}")
+    try:
+        return getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Cannot import reward {name!r}: {error}. {known}") from error
+
+
+__all__ = ["REWARDS", "EndoRM", "FrozenBase", "TokenScores", "get_reward"]

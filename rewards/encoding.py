@@ -1,0 +1,46 @@
+"""From texts and chat messages to token ids, prompt and response apart, so that a response is the same tokens whatever
+the prompt."""
+
+from __future__ import annotations
+
+
+def encode_prompt(tokenizer, prompt: str | list[dict], system_prompt: str | None = None) -> list[int]:
+    """Token ids of a prompt: a str as it stands (with the special tokens that its tokenizer adds), chat messages
+    through the chat template with the generation prompt added.
+
+    Args:
+        system_prompt: replaces, or adds, the system message of chat messages. For a str it is put before it, with an
+            empty line between the two.
+
+    Raises:
+        ValueError: chat messages without a chat template.
+    """
+    if isinstance(prompt, str):
+        return tokenizer(prompt if not system_prompt else f"{system_prompt}\n\n{prompt}")["input_ids"]
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            f"The prompt is chat messages, but the tokenizer of {tokenizer.name_or_path!r} has no chat template. Set "
+            "tokenizer.chat_template, use a model that has one, or give the prompt as text."
+        )
+    if system_prompt:
+        prompt = [{"role": "system", "content": system_prompt}, *(m for m in prompt if m["role"] != "system")]
+    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+
+
+def response_text(response: str | list[dict]) -> str:
+    """The text of a response given as str or as the assistant's message(s)."""
+    return response if isinstance(response, str) else "".join(message["content"] for message in response)
+
+
+def encode_response(tokenizer, response: str | list[dict], append_eos: bool) -> list[int]:
+    """Token ids of a response, without the special tokens of a beginning, with the end token if `append_eos`.
+
+    Raises:
+        ValueError: an end token is wanted and the tokenizer has none.
+    """
+    ids = list(tokenizer(response_text(response), add_special_tokens=False)["input_ids"])
+    if append_eos:
+        if tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no end token: set tokenizer.eos_token, or append_eos=False.")
+        ids.append(tokenizer.eos_token_id)
+    return ids

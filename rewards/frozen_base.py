@@ -1,0 +1,274 @@
+"""The frozen base: one causal language model that is reward, KL reference and critic features at once.
+
+One no-grad forward over a rollout gives, for every response token h of every response,
+
+    log_probs[h] = log pi_T(a_h | s_h)            the KL reference, at the sampling temperature T
+    q[h]         = Q(s_h, a_h)                    the logit of the token that was taken
+    v[alpha][h]  = alpha * logsumexp(Q(s_h, .)/alpha)   the soft value, also of the state after the last token
+    hidden[h]    = last hidden state of s_h       the features of a critic, on request
+
+in the notation of "Generalist Reward Models: Found Inside Large Language Models", arXiv 2506.23235, eq. 8-12.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rewards.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
+
+
+@dataclass
+class TokenScores:
+    """What the frozen base says about one response of T tokens. All fp32, in nats, except `hidden`.
+
+    Attributes:
+        log_probs: (T,) log-probability of each token at the sampling temperature.
+        q: (T,) Q(s_h, a_h), the logit of each token.
+        v: {alpha: (T+1,)} soft value of the state before each token and, last, of the state after all of them.
+        vocab_size: number of logits, |V| in the boundary value alpha * log|V|.
+        hidden: (T+1, H) last hidden state of the same states in the model's dtype, or None if it was not asked for.
+    """
+
+    log_probs: Tensor
+    q: Tensor
+    v: dict[float, Tensor]
+    vocab_size: int
+    hidden: Tensor | None = None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class FrozenBase:
+    """A causal LM that only scores. Its parameters are never changed.
+
+    Args:
+        model: a causal LM of transformers: plain, or wrapped by DDP, DeepSpeed (ZeRO-3 included) or sharded by FSDP2.
+            A PEFT model is the policy itself; it is then scored with its adapter switched off, so no second copy
+            of the weights exists.
+        batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
+        chunk_tokens: states whose fp32 logits exist at a time: chunk_tokens x vocabulary x 4 bytes of memory.
+        autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
+
+    Raises:
+        ValueError: if the model's logits are not what its head gives, so that rewards would be wrong.
+    """
+
+    def __init__(self, model: nn.Module, batch_tokens: int = 16384, chunk_tokens: int = 256, autocast=None):
+        if batch_tokens < 1 or chunk_tokens < 1:
+            raise ValueError("batch_tokens and chunk_tokens must be at least 1.")
+        self.model = model
+        self.batch_tokens = batch_tokens
+        self.chunk_tokens = chunk_tokens
+        self.forwards = 0  # backbone forwards so far: the cost of a reward is a number that can be checked
+        self._autocast = autocast or contextlib.nullcontext
+        self._lm = unwrap(model)
+        config = self._lm.config.get_text_config()
+        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.logit_rule = LogitRule.from_config(config)
+        self.is_policy = hasattr(unwrap_parallel(model), "disable_adapter")
+        # A sharded model gathers its weights from every process, so all must run the same number of forwards.
+        self.sharded = any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in self._lm.parameters())
+        if not self.is_policy:
+            model.requires_grad_(False)
+            model.eval()
+        self._check_head()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._lm.parameters()).device
+
+    @property
+    def generation_eos(self) -> int | list[int] | None:
+        """End-token ids that the model's generation config declares."""
+        return getattr(getattr(self._lm, "generation_config", None), "eos_token_id", None)
+
+    @torch.no_grad()
+    def score(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        alphas: Sequence[float] = (1.0,),
+        temperature: float = 1.0,
+        hidden: bool = False,
+        progress: bool = False,
+    ) -> list[TokenScores]:
+        """Score responses token by token, each sequence through the backbone exactly once.
+
+        Args:
+            prompt_ids: n unpadded lists of token ids, none empty (state s_1 needs at least one token).
+            response_ids: n unpadded lists of token ids, none empty, end token included where there was one.
+            alphas: the alphas at which soft values are wanted.
+            temperature: the sampling temperature T of `log_probs`.
+            hidden: also return the last hidden states.
+            progress: show a progress bar.
+
+        Returns:
+            n `TokenScores`, in the order of the input, on the model's device.
+
+        Raises:
+            ValueError: for an empty prompt or response, a sequence beyond the model's positions, or logits that are
+                NaN or infinite; the message names the row and the fix.
+        """
+        self._check_input(prompt_ids, response_ids)
+        results: list[TokenScores | None] = [None] * len(prompt_ids)
+        batches = batches_by_tokens([len(p) + len(r) for p, r in zip(prompt_ids, response_ids)], self.batch_tokens)
+        rounds = self._agree_on_rounds(len(batches))
+        for number in tqdm(range(rounds), desc="frozen base", unit="batch", disable=not progress):
+            # a process that has run out of work still takes part in the gathering of weights
+            rows = batches[number] if number < len(batches) else []
+            prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
+            states, statistics = self._forward(prompts, responses, (temperature, *alphas))
+            if not rows:
+                continue
+            sizes = [len(r) + 1 for r in responses]
+            log_probs, q = statistics.log_probs(temperature), statistics.q
+            values = {alpha: (alpha * statistics.log_z[alpha]).split(sizes) for alpha in alphas}
+            hiddens = states.split(sizes) if hidden else [None] * len(rows)
+            for k, (i, lp, q_i, h) in enumerate(zip(rows, log_probs.split(sizes), q.split(sizes), hiddens)):
+                v = {alpha: values[alpha][k] for alpha in alphas}
+                results[i] = TokenScores(lp[:-1], q_i[:-1], v, statistics.vocab_size, h)
+        self._check_finite(results)
+        return results
+
+    def score_padded(self, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, **kw):
+        """`score` for padded tensors: prompts (B, P) padded on any side, responses (B, T) padded on the right, masks 1
+        on real tokens. Padding is taken out before the forward, so it can change nothing."""
+        prompts = [row[keep.bool()].tolist() for row, keep in zip(prompt_ids, prompt_mask)]
+        responses = [row[keep.bool()].tolist() for row, keep in zip(response_ids, response_mask)]
+        return self.score(prompts, responses, **kw)
+
+    def _forward(self, prompts, responses, temperatures) -> tuple[Tensor, HeadStatistics]:
+        """One forward of one batch. Returns all N = sum(T_i + 1) states (N, H), and the head's statistics of them."""
+        self.forwards += 1
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
+        # Padding on the right of a causal model cannot be seen by the tokens before it: no mask, no position ids,
+        # and so attention's fast causal path for every row.
+        ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+        is_state = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, (prompt, response) in enumerate(zip(prompts, responses)):
+            ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
+            is_state[row, len(prompt) - 1 : lengths[row]] = True
+        actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
+        ids, is_state, actions = (x.to(self.device) for x in (ids, is_state, actions))
+
+        def run():
+            states = self._lm.base_model(input_ids=ids, use_cache=False).last_hidden_state[is_state]
+            head = self._lm.get_output_embeddings()
+            with materialize(head.weight, head.bias) as (weight, bias):
+                return states, head_statistics(
+                    states, weight, bias, actions, temperatures, self.logit_rule, self.chunk_tokens
+                )
+
+        return self._inside_forward(run, ids)
+
+    def _inside_forward(self, function, ids: Tensor):
+        """Run `function` in place of the forward of the innermost wrapped module, through all of its wrappers.
+
+        The hooks by which DeepSpeed and FSDP2 gather weights hang on the wrapped module's forward: work done outside
+        of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
+        """
+        inner = unwrap_parallel(self.model)
+        adapter_off = inner.disable_adapter() if self.is_policy else contextlib.nullcontext()
+        was_training, patched = inner.training, inner.__dict__.get("forward")
+        results = []
+
+        def forward(ids):
+            results.append(function())
+            return ids
+
+        inner.eval()  # no dropout, no gradient checkpointing
+        inner.forward = forward
+        try:
+            with adapter_off, self._autocast():
+                self.model(ids)
+        finally:
+            if patched is None:
+                del inner.forward
+            else:
+                inner.forward = patched
+            inner.train(was_training)
+        return results[0]
+
+    @torch.no_grad()
+    def _check_head(self) -> None:
+        """The head's logits, as we compute them, must be the model's own: architectures differ in scaling, caps and
+        biases, and one that we do not know of must be an error and not a wrong reward."""
+        ids = torch.tensor([[0, 1]], device=self.device)
+
+        def both():
+            states = self._lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            head = self._lm.get_output_embeddings()
+            with materialize(head.weight, head.bias) as (weight, bias):
+                ours = self.logit_rule(head_logits(states[0], weight, bias))
+            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits[0].float()
+
+        ours, theirs = self._inside_forward(both, ids)
+        tolerance = 1e-3 if next(self._lm.parameters()).dtype == torch.float32 else 0.1
+        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
+                f"(largest difference {(ours - theirs).abs().max():.3g}). Add its rule to LogitRule.from_config."
+            )
+
+    def _check_input(self, prompt_ids, response_ids) -> None:
+        if len(prompt_ids) != len(response_ids):
+            raise ValueError(f"{len(prompt_ids)} prompts but {len(response_ids)} responses: one response per prompt.")
+        for i, (prompt, response) in enumerate(zip(prompt_ids, response_ids)):
+            if len(prompt) == 0:
+                raise ValueError(f"Prompt {i} has no tokens: begin it with a BOS token or any text.")
+            if len(response) == 0:
+                raise ValueError(
+                    f"Response {i} is empty. Leave append_eos=True to score it as an end token alone, or drop it."
+                )
+            if self.max_positions and len(prompt) + len(response) > self.max_positions:
+                raise ValueError(
+                    f"Row {i} has {len(prompt)} + {len(response)} tokens (prompt + response), but the model has "
+                    f"{self.max_positions} positions. Shorten max_prompt_length or max_completion_length, or drop it."
+                )
+
+    def _check_finite(self, scores: list[TokenScores]) -> None:
+        parts = [x for s in scores for x in (s.q, s.log_probs, *s.v.values())]
+        if not parts or bool(torch.isfinite(torch.cat(parts)).all()):  # one synchronisation a call
+            return
+        bad = [i for i, s in enumerate(scores) if not torch.cat([s.q, s.log_probs, *s.v.values()]).isfinite().all()]
+        raise ValueError(
+            f"The frozen base gave NaN or infinite logits for rows {bad[:8]}: check the checkpoint, or load it in "
+            "bfloat16 or float32 instead of float16."
+        )
+
+    def _agree_on_rounds(self, rounds: int) -> int:
+        if not (self.sharded and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return rounds
+        most = torch.tensor(rounds, device=self.device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most)
+
+
+def unwrap_parallel(model: nn.Module) -> nn.Module:
+    """The module inside DDP and DeepSpeed wrappers, PEFT model kept."""
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    return model
+
+
+def batches_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group row indices so that rows x longest row <= budget, longest first; a longer row goes alone."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
