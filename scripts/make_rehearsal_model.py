@@ -1,0 +1,187 @@
+"""Make a tiny random Qwen2 model with its own tokenizer, to rehearse any recipe on a CPU and without a model hub.
+
+python scripts/make_rehearsal_model.py --output outputs/rehearsal
+accelerate launch train/ppo_endorm.py --config configs/RECIPE.yaml --model_name_or_path outputs/rehearsal
+"""
+
+import argparse
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import pre_tokenizers
+from tokenizers.trainers import BpeTrainer
+from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+EOS, PAD = "<|endoftext|>", "<|pad|>"  # eos as in Qwen2.5 base models; a pad of its own shows masks that confuse both
+SPECIAL_TOKENS = [EOS, "<|im_start|>", "<|im_end|>", PAD]
+SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)  # every byte, so that any text can be written
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def make_rehearsal_model(
+    texts: Iterable[str],
+    output: str | Path,
+    *,
+    vocab_size: int = 2048,
+    hidden_size: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    kv_heads: int = 2,
+    max_position_embeddings: int = 4096,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """Train a byte-level BPE tokenizer on ``texts``, draw a float32 Qwen2 model and save both in ``output``.
+
+    Args:
+        texts: what the tokenizer learns from; the model itself learns nothing.
+        output: folder for ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained``.
+        vocab_size: most tokens the tokenizer may have, special ones included; little text gives fewer. The model's
+            vocabulary is the tokenizer's length rounded up to a multiple of 64.
+        hidden_size: width of the model; the inner layers of its MLPs are four times as wide.
+        layers: transformer layers.
+        heads: attention heads; must divide ``hidden_size`` into even parts.
+        kv_heads: key-value heads; must divide ``heads``.
+        max_position_embeddings: longest sequence, in tokens.
+        seed: of the weights; the same arguments give the same files. The global random state is left as it was.
+
+    Returns:
+        The saved model.
+
+    Raises:
+        ValueError: no text, or sizes that do not fit together.
+    """
+    if vocab_size < SMALLEST_VOCAB:
+        raise ValueError(f"vocab_size is {vocab_size}; {SMALLEST_VOCAB} is the least (all bytes and special tokens)")
+    if heads < 1 or kv_heads < 1 or hidden_size % (2 * heads) or heads % kv_heads:
+        raise ValueError(
+            f"hidden_size ({hidden_size}) must be a multiple of 2 x heads ({heads}), heads of kv_heads ({kv_heads})"
+        )
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise ValueError("there is no text to train the tokenizer on")
+
+    # An untrained Qwen2Tokenizer brings Qwen2's own normaliser, pre-tokeniser and decoder.
+    backend = Qwen2Tokenizer().backend_tokenizer
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    learned = json.loads(backend.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(merge) for merge in learned["merges"]],
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=SPECIAL_TOKENS[1:3],
+        model_max_length=max_position_embeddings,
+        padding_side="left",
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = Qwen2Config(
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        hidden_size=hidden_size,
+        intermediate_size=4 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=max_position_embeddings,
+        tie_word_embeddings=False,
+        **ids,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(**ids)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    return model
+
+
+def read_texts(path: str | Path, fields: list[str]) -> Iterator[str]:
+    """Yield the lines of a text file, or the named fields of each row of a JSON Lines file; either may be gzipped.
+
+    Raises FileNotFoundError, and ValueError for a row that is not a JSON object or a field that is text in no row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: give --text a .txt, .jsonl or .jsonl.gz file, or leave it out"
+        )
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        if ".jsonl" not in path.suffixes:
+            yield from lines
+            return
+        missing, keys = set(fields), set()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number}: expected a JSON object")
+            keys |= row.keys()
+            texts = {name: row[name] for name in fields if isinstance(row.get(name), str)}
+            missing -= texts.keys()
+            yield from texts.values()
+    if missing:
+        raise ValueError(
+            f"{path} has no text in {', '.join(sorted(missing))}; set --text_field from {', '.join(sorted(keys))}"
+        )
+
+
+def project_texts() -> Iterator[str]:
+    """Yield the project's own README, settings and source, which are there on any machine."""
+    files = [ROOT / "README.md", ROOT / "pyproject.toml"]
+    for folder in ("train", "rewards", "scripts"):
+        files += sorted((ROOT / folder).glob("*.py"))
+    for file in files:
+        if file.is_file():
+            yield file.read_text(encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the script; see ``--help``."""
+    parser = argparse.ArgumentParser(
+        description="Make a tiny random Qwen2 model and tokenizer, to rehearse a recipe on a CPU without a model hub.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--output", required=True, help="folder to write, for --model_name_or_path")
+    parser.add_argument(
+        "--text",
+        help="file to train the tokenizer on (.txt, .jsonl, either with .gz); without it the project's own README.md, "
+        "pyproject.toml and Python source are used, so no download is ever needed",
+    )
+    parser.add_argument("--text_field", default="problem,solution", help="fields to read from a .jsonl file")
+    parser.add_argument("--vocab_size", type=int, default=2048, help="most tokens, special ones included")
+    parser.add_argument("--hidden_size", type=int, default=64, help="width of the model")
+    parser.add_argument("--layers", type=int, default=2, help="transformer layers")
+    parser.add_argument("--heads", type=int, default=4, help="attention heads")
+    parser.add_argument("--kv_heads", type=int, default=2, help="key-value heads")
+    parser.add_argument("--max_position_embeddings", type=int, default=4096, help="longest sequence, in tokens")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights")
+    sizes = vars(parser.parse_args(argv))
+    output, text = sizes.pop("output"), sizes.pop("text")
+    fields = [name.strip() for name in sizes.pop("text_field").split(",") if name.strip()]
+    try:
+        model = make_rehearsal_model(read_texts(text, fields) if text else project_texts(), output, **sizes)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{output}: {model.num_parameters():,} random parameters, vocabulary of {model.config.vocab_size}")
+
+
+if __name__ == "__main__":
+    main()
