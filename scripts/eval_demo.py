@@ -1,0 +1,216 @@
+"""Evaluate the demo: the base model and a trained policy on held-out prompts, sampled and greedy.
+
+Prints a table and writes results.json, results.md and training.png (reward, accuracy, KL and response length over the
+training steps, read from trainer_state.json in the policy folder).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from train.demo_task import demo_accuracy
+
+TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
+PANELS = {
+    "reward": ("reward",),
+    "accuracy": ("rewards/demo_accuracy/mean",),
+    "KL to the base": ("kl/k1", "kl"),
+    "response length (tokens)": ("completions/mean_length",),
+}
+PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy", "scipy", "matplotlib")
+MAKE_BASE = "make it with scripts/make_demo_base.py"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def read_prompts(path: Path, n: int) -> list[str]:
+    """The first ``n`` prompts of a JSONL file with rows ``{"prompt": ...}``; all of them if it has fewer."""
+    with path.open(encoding="utf-8") as lines:
+        prompts = [json.loads(line)["prompt"] for line in lines][:n]
+    if not prompts:
+        raise SystemExit(f"no prompts to evaluate: --n is {n} and the file is {path}")
+    return prompts
+
+
+@torch.inference_mode()
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    temperature: float,
+    batch_size: int = 1000,
+    max_new_tokens: int = 16,
+) -> tuple[list[str], list[int]]:
+    """Completions as text and their lengths in tokens, the end token included; ``temperature`` 0 decodes greedily."""
+    decoding = {"do_sample": False}
+    if temperature > 0:
+        # Sampling means the model's own distribution: no top-k or top-p cut, whatever the saved defaults are.
+        decoding = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    texts, lengths = [], []
+    for start in range(0, len(prompts), batch_size):
+        batch = tokenizer(prompts[start : start + batch_size], return_tensors="pt", padding=True, padding_side="left")
+        batch = batch.to(model.device)
+        output = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **decoding,
+        )[:, batch["input_ids"].shape[1] :]
+        ended_before = (output == tokenizer.eos_token_id).cumsum(1).roll(1, dims=1)
+        ended_before[:, 0] = 0
+        lengths += (ended_before == 0).sum(1).tolist()
+        texts += tokenizer.batch_decode(output, skip_special_tokens=True)
+    return texts, lengths
+
+
+def evaluate(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], decoding: str, seed: int
+) -> dict:
+    """One row of ``results.json``: accuracy in 0..1, its 95% Wilson interval and the mean length in tokens."""
+    torch.manual_seed(seed)
+    texts, lengths = complete(model, tokenizer, prompts, TEMPERATURES[decoding])
+    correct, n = int(sum(demo_accuracy(prompts, texts))), len(prompts)
+    interval = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return {
+        "name": name,
+        "decoding": decoding,
+        "temperature": TEMPERATURES[decoding],
+        "accuracy": correct / n,
+        "ci95": [float(interval.low), float(interval.high)],
+        "mean_tokens": sum(lengths) / n,
+        "n": n,
+    }
+
+
+def finding(rows: dict[tuple[str, str], dict], name: str) -> str:
+    """One plain sentence on what the accuracies in ``rows`` (keyed by name and decoding) show and do not show."""
+    sampled, greedy, after = rows["base", "sampled"], rows["base", "greedy"], rows[name, "sampled"]
+    start = (
+        f"Sampled accuracy on held-out prompts went from {sampled['accuracy']:.3f} (base) to {after['accuracy']:.3f}"
+    )
+    if after["ci95"][0] <= sampled["ci95"][1]:
+        return f"{start}, which is no gain: the policy is not clearly above the base it started from."
+    if after["ci95"][0] > greedy["ci95"][1]:
+        return f"{start}, above the base's greedy accuracy of {greedy['accuracy']:.3f}: more than sharpening."
+    cold = rows["base", "low_temperature"]["accuracy"]
+    return (
+        f"{start}, but greedy decoding of the untrained base is already at {greedy['accuracy']:.3f} (and "
+        f"sampling it at temperature 0.3 at {cold:.3f}), so the gain is sharpening of what the base knows, "
+        "not new knowledge."
+    )
+
+
+def table(policies: list[dict]) -> str:
+    """The evaluation rows as a Markdown table."""
+    lines = [
+        f"| {'policy':<16} | {'decoding':<15} | {'T':>3} | accuracy | {'95% interval':<14} | tokens | {'n':>5} |",
+        f"|{'-' * 18}|{'-' * 17}|{'-' * 4}:|{'-' * 9}:|{'-' * 16}|{'-' * 7}:|{'-' * 6}:|",
+    ]
+    for row in policies:
+        low, high = row["ci95"]
+        lines.append(
+            f"| {row['name']:<16} | {row['decoding']:<15} | {row['temperature']:.1f} | {row['accuracy']:8.3f} "
+            f"| {low:.3f} to {high:.3f} | {row['mean_tokens']:6.2f} | {row['n']:5d} |"
+        )
+    return "\n".join(lines)
+
+
+def draw_training(history: list[dict], rows: dict[tuple[str, str], dict], path: Path) -> None:
+    """Four panels over the training steps; a series that ``history`` does not hold leaves its panel a note."""
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    for axis, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        name = next((key for key in names if any(key in entry for entry in history)), None)
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        if name is None:
+            axis.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axis.transAxes)
+            continue
+        points = [(entry["step"], entry[name]) for entry in history if name in entry]
+        axis.plot(*zip(*points, strict=True), label="policy in training")
+        axis.grid(alpha=0.3)
+        if title.startswith("response length"):
+            axis.set_ylim(bottom=0)
+        if title == "accuracy":
+            for decoding, color in (("sampled", "tab:red"), ("greedy", "tab:green")):
+                height = rows["base", decoding]["accuracy"]
+                axis.axhline(height, ls="--", color=color, label=f"base, {decoding} ({height:.3f})")
+            axis.set_ylim(0, 1.05)
+            axis.legend()
+    figure.savefig(path, dpi=120)
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, or None outside a git checkout or without git."""
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line entry; leaves with a message that names the missing input if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--base", type=Path, default=Path("outputs/demo/base"), help="folder of the base model")
+    parser.add_argument("--policy", type=Path, default=Path("outputs/demo/ppo"), help="folder of the trained policy")
+    parser.add_argument("--name", default="ppo_endorm", help="name of the policy in the results")
+    parser.add_argument("--data", type=Path, default=Path("outputs/demo/data/heldout.jsonl"), help="held-out prompts")
+    parser.add_argument("--output", type=Path, default=Path("outputs/demo"), help="folder for the results")
+    parser.add_argument("--n", type=int, default=2000, help="evaluate at most this many prompts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--seconds_so_far", type=float, default=0.0, help="wall seconds of the earlier demo stages")
+    args = parser.parse_args(argv)
+    start = time.perf_counter()
+
+    state = args.policy / "trainer_state.json"
+    for path, remedy in (
+        (args.base / "config.json", MAKE_BASE),
+        (args.data, MAKE_BASE),
+        (args.policy / "config.json", f"train the policy first, with --output_dir {args.policy}"),
+        (state, f"train the policy first, with --output_dir {args.policy}; the trainer's save_state() writes it"),
+    ):
+        if not path.is_file():
+            raise SystemExit(f"{path} not found: {remedy}")
+    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    prompts = read_prompts(args.data, args.n)
+    tokenizer = AutoTokenizer.from_pretrained(args.base)
+
+    policies = []
+    for name, folder, decodings in (
+        ("base", args.base, ("sampled", "greedy", "low_temperature")),
+        (args.name, args.policy, ("sampled", "greedy")),
+    ):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        policies += [evaluate(name, model, tokenizer, prompts, decoding, args.seed) for decoding in decodings]
+    rows = {(row["name"], row["decoding"]): row for row in policies}
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    draw_training(history, rows, args.output / "training.png")
+    sentence = finding(rows, args.name)
+    results = {
+        "policies": policies,
+        "finding": sentence,
+        "seconds": args.seconds_so_far + time.perf_counter() - start,
+        "seed": args.seed,
+        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+        "command": sys.argv if argv is None else ["scripts/eval_demo.py", *argv],
+        "commit": git_commit(),
+    }
+    (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    text = f"{table(policies)}\n\n{sentence}\n"
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nWrote results.json, results.md and training.png to {args.output} ({results['seconds']:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

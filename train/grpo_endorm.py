@@ -1,0 +1,51 @@
+"""GRPO with the endogenous reward: groups of responses, judged by the frozen copy that also anchors the policy.
+
+    accelerate launch train/grpo_endorm.py --config configs/demo/grpo.yaml
+    accelerate launch train/grpo_endorm.py --config configs/math/grpo_qwen2.5_math_7b.yaml --learning_rate 5e-7
+
+Every field of the recipe can be given on the command line; --help lists them.
+"""
+
+import logging
+
+from trl import GRPOConfig, ModelConfig, get_peft_config, get_quantization_config
+
+from train.grpo_trainer import EndoGRPOTrainer
+from train.math_data import DataArguments, load_prompts
+from train.recipe import (
+    RewardArguments,
+    build_rewards,
+    checkpoint_to_resume,
+    finish,
+    load_tokenizer,
+    model_init_kwargs,
+    parse_recipe,
+    start_process_group,
+)
+
+
+def main() -> None:
+    args, model, data, reward = parse_recipe(GRPOConfig, ModelConfig, DataArguments, RewardArguments)
+    logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
+    start_process_group()
+    args.model_init_kwargs = model_init_kwargs(model)
+    tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
+    dataset, _ = load_prompts(data, tokenizer)
+    trainer = EndoGRPOTrainer(
+        model=model.model_name_or_path,
+        reward_funcs=build_rewards(reward),
+        args=args,
+        frozen_base=reward.frozen_base,
+        frozen_dtype=reward.frozen_dtype,
+        batch_tokens=reward.frozen_batch_tokens,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model),
+    )
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
+    finish(trainer)
+
+
+if __name__ == "__main__":
+    main()

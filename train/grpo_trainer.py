@@ -1,0 +1,153 @@
+"""GRPO on TRL's trainer with one frozen base for the KL term and every frozen-base reward.
+
+TRL computes reference log-probs in one forward and leaves rewards to find their own. Here one forward of the frozen
+base over a rollout gives both; reward functions receive its result as the column `frozen_scores`.
+"""
+
+import copy
+import logging
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import create_model_from_path, get_config_model_id
+
+from rewards import EndoRM, FrozenBase, TokenScores
+
+logger = logging.getLogger(__name__)
+
+
+class EndoGRPOTrainer(GRPOTrainer):
+    """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
+
+    Args:
+        model: name, folder or instance of the policy, as in TRL.
+        reward_funcs: as in TRL. An `EndoRM` without a base is lent the trainer's.
+        args: `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL.
+        frozen_base: the frozen base: name, folder or instance of a causal LM with the policy's tokenizer. Default: the
+            policy as it was loaded, which with LoRA is the policy with its adapter off, no second copy of the weights.
+        frozen_dtype: dtype of a frozen base that has to be loaded; default the policy's.
+        **kwargs: everything else that TRL's trainer takes.
+
+    Raises:
+        ValueError: a dataset smaller than one rollout, or a frozen base or reward with another tokenizer.
+    """
+
+    wants_hidden = False  # whether the frozen forward should return hidden states
+
+    def __init__(
+        self,
+        model,
+        reward_funcs,
+        args: GRPOConfig,
+        *,
+        frozen_base: str | nn.Module | None = None,
+        frozen_dtype: str | None = None,
+        batch_tokens: int = 16384,
+        **kwargs,
+    ):
+        reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        endorms = [f for f in (getattr(f, "func", f) for f in reward_funcs) if isinstance(f, EndoRM)]
+        if frozen_base is None and isinstance(model, nn.Module) and not model.config._name_or_path:
+            frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
+        # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
+        own = copy.copy(args)
+        own.beta = 0.0
+        super().__init__(model=model, reward_funcs=reward_funcs, args=own, **kwargs)
+        self.args.beta = self.beta = args.beta
+        self._check_dataset()
+        self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
+        self._lend_frozen_base(endorms)
+        self.alphas = tuple(dict.fromkeys(f.alpha for f in endorms if f.base is self.frozen_base)) or (1.0,)
+        self._prompt_ids: list[list[int]] = []
+        self._scores: list[TokenScores] = []
+
+    def _build_frozen_base(self, frozen, dtype: str | None, batch_tokens: int) -> FrozenBase:
+        settings = {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast}
+        if frozen is None and hasattr(self.model, "disable_adapter"):
+            return FrozenBase(self.model, **settings)  # after training starts this is the prepared model, in place
+        if not isinstance(frozen, nn.Module):
+            policy = get_config_model_id(self.model.config)
+            if frozen is not None and frozen != policy:
+                self._check_tokenizer(AutoTokenizer.from_pretrained(frozen), f"frozen base {frozen}")
+            init = dict(self.args.model_init_kwargs or {})
+            init["dtype"] = dtype or self.model.dtype
+            init.setdefault("attn_implementation", self.model.config._attn_implementation)
+            if self.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
+                init["device_map"] = None
+            frozen = create_model_from_path(frozen or policy, **init)
+        if self.is_deepspeed_enabled:
+            frozen = prepare_deepspeed(frozen, self.accelerator)
+        elif self.is_fsdp_enabled:
+            frozen = prepare_fsdp(frozen, self.accelerator)
+        else:
+            frozen = self.accelerator.prepare_model(frozen, evaluation_mode=True)
+        return FrozenBase(frozen, **settings)
+
+    def _lend_frozen_base(self, endorms: list[EndoRM]) -> None:
+        for endorm in endorms:
+            if endorm.base is None:
+                endorm.base = self.frozen_base
+                endorm.tokenizer = self._tokenizer
+            else:
+                self._check_tokenizer(endorm.tokenizer, "reward")
+            endorm.eos_token_ids |= set(self.eos_token_ids)
+
+    def _check_tokenizer(self, tokenizer, whose: str) -> None:
+        if tokenizer is not None and tokenizer.get_vocab() != self._tokenizer.get_vocab():
+            raise ValueError(
+                f"The tokenizer of the {whose} is not the policy's: the same ids mean other tokens to it, so it "
+                "cannot score the policy's ids. Choose a frozen base of the policy's model family."
+            )
+
+    def _check_dataset(self) -> None:
+        needed = self.args.generation_batch_size // self.num_generations
+        if hasattr(self.train_dataset, "__len__") and len(self.train_dataset) < needed:
+            raise ValueError(
+                f"The dataset has {len(self.train_dataset)} prompts, but one rollout takes {needed} "
+                "(per_device_train_batch_size x processes x steps_per_generation / num_generations): not a single "
+                "training step is possible. Use more data or a smaller rollout."
+            )
+
+    def _generate(self, prompts):
+        generated = super()._generate(prompts)
+        self._prompt_ids = generated[0]  # TRL shows reward functions the completion ids only
+        return generated
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        self._scores = self.frozen_base.score(
+            self._prompt_ids,
+            completion_ids_list,
+            alphas=self.alphas,
+            temperature=self.temperature,
+            hidden=self.wants_hidden,
+        )
+        inputs = [{**example, "frozen_scores": scores} for example, scores in zip(inputs, self._scores)]
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._warn_if_equal(rewards)
+        return rewards
+
+    def _generate_and_score_completions(self, inputs):
+        self.beta = 0.0  # the reference log-probs come with the scores below
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self.beta = self.args.beta
+        log_probs = pad_sequence([s.log_probs for s in self._scores], batch_first=True)
+        missing = output["completion_ids"].shape[1] - log_probs.shape[1]  # pad_to_multiple_of
+        output["ref_per_token_logps"] = nn.functional.pad(log_probs, (0, missing))
+        return output
+
+    def _warn_if_equal(self, rewards: torch.Tensor) -> None:
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        if len(total) > 1 and bool((total == total[0]).all()):
+            logger.warning(
+                "Step %d: all %d rewards of this rollout are equal (%.4g), so they teach nothing. If this goes on, "
+                "raise the temperature, look at the completions, or choose another reward.",
+                self.state.global_step,
+                len(total),
+                total[0].item(),
+            )

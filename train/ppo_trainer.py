@@ -1,0 +1,289 @@
+"""PPO on TRL's GRPO trainer: token-level rewards, GAE and a critic, in thin overrides.
+
+Inherited from TRL: text and chat prompts, generation (transformers, vLLM), PEFT, the clipped policy loss (which takes
+advantages of shape (B, T)), checkpoints, logging. Added here: what happens between the rollout and the loss.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import get_callable_name, is_async_callable
+
+from rewards import EndoRM
+from train.critic import Critic, CriticLearner
+from train.grpo_trainer import EndoGRPOTrainer
+from train.ppo_math import explained_variance, gae, kl_k1, kl_k3, moments, repetition_rate, whiten
+
+
+@dataclass
+class PPOConfig(GRPOConfig):
+    """TRL's GRPOConfig with PPO's settings. PPO's epochs are `num_iterations`, its clip range is `epsilon`, its
+    minibatches are `steps_per_generation / gradient_accumulation_steps`; one rollout per prompt is the default."""
+
+    num_generations: int = field(default=1, metadata={"help": "Rollouts per prompt; 1 is usual for PPO."})
+    reward_placement: str = field(
+        default="dense",
+        metadata={
+            "help": "dense: each token gets its own endogenous reward. terminal: their aggregate on the last token.",
+            "choices": ["dense", "terminal"],
+        },
+    )
+    kl_coef: float = field(
+        default=0.01, metadata={"help": "Coefficient of the k1 KL penalty to the frozen base in each token's reward."}
+    )
+    gamma: float = field(default=1.0, metadata={"help": "Discount a token, in returns and GAE."})
+    lam: float = field(default=0.95, metadata={"help": "Lambda of GAE: 1 is Monte Carlo, 0 is one-step TD."})
+    whiten_advantages: bool = field(
+        default=True, metadata={"help": "Shift and scale advantages to mean 0 and std 1 over the whole rollout."}
+    )
+    whiten_floor: float = field(
+        default=0.1,
+        metadata={
+            "help": "Least std (nats) that whitening divides by, so that a nearly deterministic policy does not get "
+            "its last noise blown up."
+        },
+    )
+    missing_eos_penalty: float = field(
+        default=0.0,
+        metadata={
+            "help": "Taken from the reward of the last token of a response that was cut off (nats). Such a response "
+            "is bootstrapped: its last soft value and its last value are read from the models. To leave it out of "
+            "the loss altogether use mask_truncated_completions."
+        },
+    )
+    critic_learning_rate: float = field(default=1e-3, metadata={"help": "Of the critic's AdamW."})
+    critic_width: int = field(default=256, metadata={"help": "Hidden units of the critic's MLP."})
+    critic_epochs: int = field(default=4, metadata={"help": "Passes of the critic over each rollout."})
+    critic_minibatches: int = field(default=4, metadata={"help": "Optimizer steps in each of these passes."})
+    value_clip_range: float | None = field(
+        default=0.5,
+        metadata={
+            "help": "How far a fit may move a value from the rollout's, in units of the spread of returns in the "
+            "first rollout; null for no clip."
+        },
+    )
+
+    def __post_init__(self):
+        if self.reward_placement not in ("dense", "terminal"):
+            raise ValueError(f"reward_placement is {self.reward_placement!r}; set it to 'dense' or 'terminal'.")
+        if self.beta != 0.0:
+            raise ValueError("PPO puts the KL penalty into the rewards: set kl_coef, and leave beta at 0.")
+        if not 0 <= self.gamma <= 1 or not 0 <= self.lam <= 1:
+            raise ValueError(f"gamma and lam must lie in [0, 1], got {self.gamma} and {self.lam}.")
+        if self.whiten_floor <= 0 or self.critic_epochs < 1 or self.critic_minibatches < 1:
+            raise ValueError("whiten_floor must be positive, critic_epochs and critic_minibatches at least 1.")
+        if self.num_generations != 1:
+            super().__post_init__()
+            return
+        # GRPO needs a group per prompt and refuses groups of one. Its other checks pass with the rollout as one group.
+        world_size = int(os.environ.get("WORLD_SIZE", 1))  # known to the launcher before TRL has set anything up
+        slices = self.steps_per_generation or self.gradient_accumulation_steps
+        rollout = self.generation_batch_size or self.per_device_train_batch_size * world_size * slices
+        if rollout < 2:
+            raise ValueError(
+                "A rollout of one response has no spread to learn from: raise per_device_train_batch_size, "
+                "gradient_accumulation_steps or steps_per_generation."
+            )
+        self.num_generations_eval = self.num_generations_eval or 1
+        self.num_generations = rollout
+        super().__post_init__()
+        self.num_generations = 1
+
+
+class _TokenReward:
+    """A reward function whose per-token lists are kept aside, while TRL sees (and logs) their sums."""
+
+    def __init__(self, func, dense: bool):
+        self.func, self.__name__ = func, get_callable_name(func)
+        self._call = func.per_token if dense and hasattr(func, "per_token") else func
+        self.rows: list = []
+
+    def __call__(self, **kwargs) -> list[float | None]:
+        self.rows = list(self._call(**kwargs))
+        return [float(sum(row)) if _is_per_token(row) else row for row in self.rows]
+
+
+def _is_per_token(reward) -> bool:
+    return isinstance(reward, (list, tuple)) or (isinstance(reward, Tensor) and reward.ndim > 0)
+
+
+class PPOTrainer(EndoGRPOTrainer):
+    """PPO with one frozen base as reward, KL reference and source of the critic's features.
+
+    Args: as `EndoGRPOTrainer`, with a `PPOConfig`. A reward function may return one number per response, which goes to
+    its last token, or a list of one number per token. `None` counts as 0.
+
+    Raises:
+        ValueError: a per-token reward of another length than its response.
+    """
+
+    wants_hidden = True
+    _tag_names = ["trl", "ppo", "endorm"]
+    _name = "PPO"
+
+    def __init__(self, model, reward_funcs, args: PPOConfig, **kwargs):
+        funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        dense = args.reward_placement == "dense"
+        wrappable = [callable(f) and not isinstance(f, nn.Module) and not is_async_callable(f) for f in funcs]
+        funcs = [_TokenReward(f, dense) if plain else f for f, plain in zip(funcs, wrappable)]
+        super().__init__(model, funcs, args, **kwargs)
+        endorm = next((f.func for f in funcs if isinstance(getattr(f, "func", None), EndoRM)), None)
+        # V(s) is the shaping potential of the dense undiscounted Q - V reward, see Critic
+        shaped = dense and endorm is not None and endorm.form == "reward" and endorm.reduce == "sum"
+        hidden_size = self.model.config.get_text_config().hidden_size
+        critic = Critic(hidden_size, args.critic_width, float(shaped), args.seed).to(self.accelerator.device)
+        self.critic = CriticLearner(
+            critic,
+            args.critic_learning_rate,
+            args.critic_epochs,
+            args.critic_minibatches,
+            args.value_clip_range,
+            self._sum_over_processes,
+        )
+
+    # ------------------------------------------------------------------ rollout -> advantages
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        first = self.accelerator.process_index * len(prompts)
+        self._local_rewards = rewards[first : first + len(prompts)]  # (B, functions), NaN where one does not apply
+        self._cut_off = torch.tensor([ids[-1] not in self.eos_token_ids for ids in completion_ids_list])
+        return rewards
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        mode = "train" if self.model.training else "eval"
+        mask = output["completion_mask"] * output.get("tool_mask", 1)
+        if "old_per_token_logps" not in output:
+            output["old_per_token_logps"] = self._policy_log_probs(output)
+        log_probs, ref_log_probs = output["old_per_token_logps"].float(), output["ref_per_token_logps"]
+        cut_off = self._cut_off.to(mask.device)
+        k1 = kl_k1(log_probs, ref_log_probs) * mask
+        rewards = self._token_rewards(mask, cut_off) - self.args.kl_coef * k1
+
+        hidden = torch.cat([s.hidden for s in self._scores])
+        soft_values = torch.cat([s.v[self.alphas[0]] for s in self._scores])
+        with torch.no_grad():
+            flat = self.critic.critic(hidden, soft_values)
+        rows = flat.split([len(s.q) + 1 for s in self._scores])
+        values = self._pad([row[:-1] for row in rows], mask)
+        last_values = torch.stack([row[-1] for row in rows]) * cut_off
+        advantages, returns = gae(rewards, values, last_values, mask, self.args.gamma, self.args.lam)
+        output["advantages"], spread = whiten(advantages, mask, self.args.whiten_floor, self._sum_over_processes)
+        if not self.args.whiten_advantages:
+            output["advantages"] = advantages
+
+        k3 = kl_k3(log_probs, ref_log_probs)
+        self._log_rollout(mode, mask, rewards, values, returns, k1, k3, output["completion_ids"], cut_off)
+        self._metrics[mode]["advantages/std"].append(spread.item())
+        if mode == "train":
+            before_token = torch.cat([_but_last(row) for row in rows])  # the state after the last token has no return
+            keep = before_token.clone()
+            keep[before_token] = torch.cat([m[: len(s.q)] for m, s in zip(mask.bool(), self._scores)])
+            fitted = self.critic.fit(hidden[keep], soft_values[keep], flat[keep], returns[mask.bool()])
+            for name, value in fitted.items():
+                self._metrics[mode][name].append(value)
+        if self.num_generations == 1:
+            self._metrics[mode].pop("frac_reward_zero_std", None)  # groups of one never have a spread
+        per_response = (output["advantages"] * mask).sum(1) / mask.sum(1).clamp(min=1)
+        self._logs["advantages"].extend(self.accelerator.gather(per_response).tolist())
+        self._scores = []
+        return output
+
+    def _token_rewards(self, mask: Tensor, cut_off: Tensor) -> Tensor:
+        """(B, T): every reward function's tokens, weighted and added; sequence rewards on the last token."""
+        total = torch.zeros(mask.shape, device=mask.device)
+        lengths = torch.tensor([len(s.q) for s in self._scores], device=mask.device)
+        ends, index = lengths - 1, torch.arange(len(mask), device=mask.device)
+        for i, (func, weight) in enumerate(zip(self.reward_funcs, self.reward_weights.tolist())):
+            rows = getattr(func, "rows", [])
+            if any(_is_per_token(row) for row in rows):
+                rows = [torch.as_tensor(row if row is not None else 0.0, dtype=torch.float32) for row in rows]
+                for row, length in zip(rows, lengths.tolist()):
+                    if row.ndim and len(row) != length:
+                        raise ValueError(
+                            f"Reward {self.reward_func_names[i]!r} returned {len(row)} token rewards for a response "
+                            f"of {length} tokens: return one per token of completion_ids, or one number."
+                        )
+                rows = [row if row.ndim else nn.functional.pad(row[None], (n - 1, 0)) for row, n in zip(rows, lengths)]
+                total += weight * self._pad([row.to(mask.device) for row in rows], mask).nan_to_num()
+            else:
+                total[index, ends] += weight * self._local_rewards[:, i].nan_to_num()
+        total[index, ends] -= self.args.missing_eos_penalty * cut_off
+        return total * mask
+
+    def _policy_log_probs(self, output) -> Tensor:
+        """(B, T) log-probs of the policy that made the rollout; TRL skips them where its own loss can do without."""
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            return self._get_per_token_logps_and_entropies(
+                self.model, ids, attention, output["completion_ids"].shape[1], self.args.per_device_train_batch_size
+            )[0]
+
+    def _pad(self, rows: list[Tensor], mask: Tensor) -> Tensor:
+        padded = pad_sequence(rows, batch_first=True)
+        return nn.functional.pad(padded, (0, mask.shape[1] - padded.shape[1]))
+
+    def _sum_over_processes(self, x: Tensor) -> Tensor:
+        return self.accelerator.reduce(x, reduction="sum")
+
+    def _log_rollout(self, mode, mask, rewards, values, returns, k1, k3, ids, cut_off) -> None:
+        add_up = self._sum_over_processes
+        ones = torch.ones(len(mask), device=mask.device)
+        sums = (rewards * mask).sum(1)
+        metrics = {
+            "kl/k1": moments(k1, mask, add_up)[1],
+            "kl/k3": moments(k3, mask, add_up)[1],
+            "values/mean": moments(values, mask, add_up)[1],
+            "critic/explained_variance": explained_variance(values, returns, mask, add_up),
+            "completions/eos_rate": moments(1 - cut_off.float(), ones, add_up)[1],
+            "completions/repetition_rate": moments(repetition_rate(ids, mask), ones, add_up)[1],
+        }
+        for name, x, m in (
+            ("token_rewards", rewards, mask),
+            ("response_rewards", sums, ones),
+            ("returns", returns, mask),
+        ):
+            _, mean, variance = moments(x, m, add_up)
+            metrics |= {f"{name}/mean": mean, f"{name}/std": variance.sqrt()}
+        for name, value in zip(metrics, torch.stack([*metrics.values()]).tolist()):
+            self._metrics[mode][name].append(value)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            self.critic.save(output_dir or self.args.output_dir)
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        # A rollout serves several updates: a checkpoint in the middle of them keeps it.
+        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        self.critic.load(checkpoint)
+        path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by fewer processes than these.")
+        rollout = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        self._step, self._buffered_inputs = rollout["step"], rollout["buffered_inputs"]
+
+
+def _but_last(row: Tensor) -> Tensor:
+    keep = torch.ones(len(row), dtype=torch.bool, device=row.device)
+    keep[-1] = False
+    return keep

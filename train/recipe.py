@@ -1,0 +1,164 @@
+"""What both entry scripts share: reading a recipe, rewards by name, tokenizer, run-up and saving."""
+
+import difflib
+import inspect
+import logging
+import os
+from dataclasses import dataclass, field
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.trainer_utils import get_last_checkpoint
+from trl import ModelConfig, TrlParser
+
+from rewards import get_reward
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RewardArguments:
+    """Which rewards, and the settings of EndoRM (arXiv 2506.23235)."""
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["endorm"],
+        metadata={
+            "help": "Rewards by registered name or dotted path. reward_weights weighs them; weight 0 only logs one."
+        },
+    )
+    endorm_alpha: float = field(default=1.0, metadata={"help": "Temperature of the soft value V."})
+    endorm_discount: float = field(default=1.0, metadata={"help": "Token h weighs max(discount^h, floor)."})
+    endorm_floor: float = field(default=0.0, metadata={"help": "Least weight of a token."})
+    endorm_form: str = field(
+        default="reward", metadata={"help": "Q(s,a) - V(s'), or alpha * log pi.", "choices": ["reward", "logprob"]}
+    )
+    endorm_reduce: str = field(
+        default="sum", metadata={"help": "Aggregate of token rewards.", "choices": ["sum", "mean"]}
+    )
+    endorm_terminal: str = field(
+        default="uniform",
+        metadata={
+            "help": "V after a complete response: alpha log|vocab|, 0, or what the base says.",
+            "choices": ["uniform", "zero", "bootstrap"],
+        },
+    )
+    endorm_system_prompt: str | None = field(
+        default=None,
+        metadata={"help": "Criterion to judge by, in place of the system message; costs a frozen forward of its own."},
+    )
+    frozen_base: str | None = field(
+        default=None,
+        metadata={"help": "Model that rewards and anchors, with the policy's tokenizer; default the policy itself."},
+    )
+    frozen_dtype: str | None = field(default=None, metadata={"help": "Its dtype; default the policy's."})
+    frozen_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one frozen forward."})
+    eos_token: str | None = field(
+        default=None, metadata={"help": "End token in place of the tokenizer's, e.g. <|im_end|> for chat prompts."}
+    )
+
+
+def parse_recipe(*dataclass_types):
+    """Dataclasses from `--config RECIPE.yaml` and the command line, which wins.
+
+    Raises:
+        SystemExit: for a field that does not exist, with the fields that are spelt alike.
+    """
+    parser = TrlParser(dataclass_types)
+    known = [f for cls in dataclass_types for f in cls.__dataclass_fields__]
+    try:
+        *parsed, unknown_in_file, unknown_on_line = parser.parse_args_and_config(
+            return_remaining_strings=True, separate_remaining_strings=True
+        )
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename} does not exist: give --config an existing recipe, such as those in configs/.")
+    unknown = [s.lstrip("-").split("=")[0] for s in [*unknown_in_file, *unknown_on_line] if s.startswith("--")]
+    if unknown:
+        hints = [f"{n} (did you mean {', '.join(c)}?)" if (c := close(n, known)) else n for n in unknown]
+        parser.error(f"the recipe or command line has fields that do not exist: {'; '.join(hints)}. See --help.")
+    if unknown_in_file or unknown_on_line:
+        parser.error(f"cannot understand {' '.join([*unknown_in_file, *unknown_on_line])}")
+    return parsed
+
+
+def close(name: str, known: list[str]) -> list[str]:
+    """The known names most like `name`."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+
+
+def load_tokenizer(model: ModelConfig, eos_token: str | None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer, padding on the left, with the recipe's end token.
+
+    Raises:
+        ValueError: no model was named, or the end token is not in the vocabulary.
+    """
+    if not model.model_name_or_path:
+        raise ValueError("No model: set model_name_or_path in the recipe or on the command line.")
+    tokenizer = AutoTokenizer.from_pretrained(
+        model.model_name_or_path,
+        revision=model.model_revision,
+        trust_remote_code=trust_remote_code,
+        padding_side="left",
+        truncation_side="left",
+    )
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise ValueError(f"eos_token {eos_token!r} is not in the vocabulary of {model.model_name_or_path}.")
+        tokenizer.eos_token = eos_token
+    return tokenizer
+
+
+def build_rewards(args: RewardArguments) -> list:
+    """The recipe's reward functions. An `EndoRM` gets its frozen base from the trainer."""
+    functions = []
+    for name in args.reward_funcs:
+        reward = get_reward(name)
+        if inspect.isclass(reward):
+            prefix = "endorm_"
+            reward = reward(**{k.removeprefix(prefix): v for k, v in vars(args).items() if k.startswith(prefix)})
+        functions.append(reward)
+    return functions
+
+
+def model_init_kwargs(model: ModelConfig) -> dict:
+    """What TRL passes to `from_pretrained` for the policy."""
+    return {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        "use_safetensors": True,  # nothing from a model file is executed
+    }
+
+
+def start_process_group() -> None:
+    """DeepSpeed on CPU processes takes gloo only if the process group exists before the first model loads."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not torch.cuda.is_available():
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="gloo")
+
+
+def checkpoint_to_resume(args) -> str | None:
+    """`resume_from_checkpoint` as a folder: a path as given, or the newest in output_dir for `latest` or `true`.
+
+    Raises:
+        FileNotFoundError: a path that does not exist. With `latest` and no checkpoint yet, training starts afresh.
+    """
+    wanted = args.resume_from_checkpoint
+    if wanted is None or str(wanted).lower() in ("false", "none"):
+        return None
+    if str(wanted).lower() in ("true", "latest"):
+        found = get_last_checkpoint(args.output_dir) if os.path.isdir(args.output_dir) else None
+        logger.warning("Resuming from %s", found or "nothing: no checkpoint yet, starting afresh")
+        return found
+    if not os.path.isdir(wanted):
+        raise FileNotFoundError(f"resume_from_checkpoint {wanted} does not exist; give a folder, or `latest`.")
+    return wanted
+
+
+def finish(trainer) -> None:
+    """Save the policy, its tokenizer, the trainer's state and the metrics in output_dir."""
+    trainer.save_model()
+    trainer.save_state()
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.distributed_type != "NO" and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
