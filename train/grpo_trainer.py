@@ -16,8 +16,14 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
+from train.ppo_math import kl_k1, kl_k3, moments
 
 logger = logging.getLogger(__name__)
+
+
+def response_mask(batch: dict) -> torch.Tensor:
+    """(B, T): 1 on tokens of the policy's own, without padding, tool results and responses left out by TRL."""
+    return batch["completion_mask"] * batch.get("tool_mask", 1)
 
 
 class EndoGRPOTrainer(GRPOTrainer):
@@ -139,7 +145,30 @@ class EndoGRPOTrainer(GRPOTrainer):
         log_probs = pad_sequence([s.log_probs for s in self._scores], batch_first=True)
         missing = output["completion_ids"].shape[1] - log_probs.shape[1]  # pad_to_multiple_of
         output["ref_per_token_logps"] = nn.functional.pad(log_probs, (0, missing))
+        if "old_per_token_logps" in output:
+            self._log_kl(output, output["old_per_token_logps"])
         return output
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._last_log_probs = result[0].detach()
+        return result
+
+    def _compute_loss(self, model, inputs):
+        loss = super()._compute_loss(model, inputs)
+        if "old_per_token_logps" not in inputs:  # on-policy: these are the log-probs of the rollout
+            self._log_kl(inputs, self._last_log_probs)
+        return loss
+
+    def _log_kl(self, batch, log_probs: torch.Tensor) -> None:
+        """Log k1 and k3, means over tokens, of the policy that made the rollout against the frozen base."""
+        mode, mask = "train" if self.model.training else "eval", response_mask(batch)
+        for name, estimator in (("k1", kl_k1), ("k3", kl_k3)):
+            kl = estimator(log_probs.float(), batch["ref_per_token_logps"])
+            self._metrics[mode][f"kl/{name}"].append(moments(kl, mask, self._sum_over_processes)[1].item())
+
+    def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(x, reduction="sum")
 
     def _warn_if_equal(self, rewards: torch.Tensor) -> None:
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)

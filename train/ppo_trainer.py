@@ -18,8 +18,8 @@ from trl.trainer.utils import get_callable_name, is_async_callable
 
 from rewards import EndoRM
 from train.critic import Critic, CriticLearner
-from train.grpo_trainer import EndoGRPOTrainer
-from train.ppo_math import explained_variance, gae, kl_k1, kl_k3, moments, repetition_rate, whiten
+from train.grpo_trainer import EndoGRPOTrainer, response_mask
+from train.ppo_math import explained_variance, gae, kl_k1, moments, repetition_rate, whiten
 
 
 @dataclass
@@ -160,9 +160,10 @@ class PPOTrainer(EndoGRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         mode = "train" if self.model.training else "eval"
-        mask = output["completion_mask"] * output.get("tool_mask", 1)
+        mask = response_mask(output)
         if "old_per_token_logps" not in output:
             output["old_per_token_logps"] = self._policy_log_probs(output)
+            self._log_kl(output, output["old_per_token_logps"])
         log_probs, ref_log_probs = output["old_per_token_logps"].float(), output["ref_per_token_logps"]
         cut_off = self._cut_off.to(mask.device)
         k1 = kl_k1(log_probs, ref_log_probs) * mask
@@ -180,8 +181,7 @@ class PPOTrainer(EndoGRPOTrainer):
         if not self.args.whiten_advantages:
             output["advantages"] = advantages
 
-        k3 = kl_k3(log_probs, ref_log_probs)
-        self._log_rollout(mode, mask, rewards, values, returns, k1, k3, output["completion_ids"], cut_off)
+        self._log_rollout(mode, mask, rewards, values, returns, output["completion_ids"], cut_off)
         self._metrics[mode]["advantages/std"].append(spread.item())
         if mode == "train":
             before_token = torch.cat([_but_last(row) for row in rows])  # the state after the last token has no return
@@ -232,16 +232,11 @@ class PPOTrainer(EndoGRPOTrainer):
         padded = pad_sequence(rows, batch_first=True)
         return nn.functional.pad(padded, (0, mask.shape[1] - padded.shape[1]))
 
-    def _sum_over_processes(self, x: Tensor) -> Tensor:
-        return self.accelerator.reduce(x, reduction="sum")
-
-    def _log_rollout(self, mode, mask, rewards, values, returns, k1, k3, ids, cut_off) -> None:
+    def _log_rollout(self, mode, mask, rewards, values, returns, ids, cut_off) -> None:
         add_up = self._sum_over_processes
         ones = torch.ones(len(mask), device=mask.device)
         sums = (rewards * mask).sum(1)
         metrics = {
-            "kl/k1": moments(k1, mask, add_up)[1],
-            "kl/k3": moments(k3, mask, add_up)[1],
             "values/mean": moments(values, mask, add_up)[1],
             "critic/explained_variance": explained_variance(values, returns, mask, add_up),
             "completions/eos_rate": moments(1 - cut_off.float(), ones, add_up)[1],

@@ -85,7 +85,9 @@ def close(name: str, known: list[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=3, cutoff=0.6)
 
 
-def load_tokenizer(model: ModelConfig, eos_token: str | None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model: ModelConfig, eos_token: str | None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, padding on the left, with the recipe's end token.
 
     Raises:
