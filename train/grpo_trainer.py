@@ -6,17 +6,19 @@ base over a rollout gives both; reward functions receive its result as the colum
 
 import copy
 import logging
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
-from train.ppo_math import kl_k1, kl_k3, moments
+from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +136,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         inputs = [{**example, "frozen_scores": scores} for example, scores in zip(inputs, self._scores)]
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._warn_if_equal(rewards)
+        cut_off = [ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
+        self._cut_off = torch.tensor(cut_off, device=self.accelerator.device)
         return rewards
 
     def _generate_and_score_completions(self, inputs):
@@ -147,6 +151,11 @@ class EndoGRPOTrainer(GRPOTrainer):
         output["ref_per_token_logps"] = nn.functional.pad(log_probs, (0, missing))
         if "old_per_token_logps" in output:
             self._log_kl(output, output["old_per_token_logps"])
+        repetition = repetition_rate(output["completion_ids"], output["completion_mask"])
+        per_response = {"eos_rate": ~self._cut_off, "repetition_rate": repetition}
+        for name, x in per_response.items():
+            mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1]
+            self._metrics["train" if self.model.training else "eval"][f"completions/{name}"].append(mean.item())
         return output
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
@@ -169,6 +178,23 @@ class EndoGRPOTrainer(GRPOTrainer):
 
     def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(x, reduction="sum")
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        # A rollout serves several updates: a checkpoint in the middle of them keeps it.
+        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: resume with as many processes as wrote the checkpoint.")
+        rollout = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        self._step, self._buffered_inputs = rollout["step"], rollout["buffered_inputs"]
 
     def _warn_if_equal(self, rewards: torch.Tensor) -> None:
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)

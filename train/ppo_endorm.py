@@ -21,6 +21,7 @@ from train.recipe import (
     model_init_kwargs,
     parse_recipe,
     start_process_group,
+    use_console,
 )
 
 
@@ -43,6 +44,7 @@ def main() -> None:
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )
+    use_console(trainer)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)
 

@@ -6,12 +6,10 @@ advantages of shape (B, T)), checkpoints, logging. Added here: what happens betw
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_callable_name, is_async_callable
@@ -19,7 +17,7 @@ from trl.trainer.utils import get_callable_name, is_async_callable
 from rewards import EndoRM
 from train.critic import Critic, CriticLearner
 from train.grpo_trainer import EndoGRPOTrainer, response_mask
-from train.ppo_math import explained_variance, gae, kl_k1, moments, repetition_rate, whiten
+from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
 
 
 @dataclass
@@ -154,7 +152,6 @@ class PPOTrainer(EndoGRPOTrainer):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         first = self.accelerator.process_index * len(prompts)
         self._local_rewards = rewards[first : first + len(prompts)]  # (B, functions), NaN where one does not apply
-        self._cut_off = torch.tensor([ids[-1] not in self.eos_token_ids for ids in completion_ids_list])
         return rewards
 
     def _generate_and_score_completions(self, inputs):
@@ -165,7 +162,7 @@ class PPOTrainer(EndoGRPOTrainer):
             output["old_per_token_logps"] = self._policy_log_probs(output)
             self._log_kl(output, output["old_per_token_logps"])
         log_probs, ref_log_probs = output["old_per_token_logps"].float(), output["ref_per_token_logps"]
-        cut_off = self._cut_off.to(mask.device)
+        cut_off = self._cut_off
         k1 = kl_k1(log_probs, ref_log_probs) * mask
         rewards = self._token_rewards(mask, cut_off) - self.args.kl_coef * k1
 
@@ -181,7 +178,7 @@ class PPOTrainer(EndoGRPOTrainer):
         if not self.args.whiten_advantages:
             output["advantages"] = advantages
 
-        self._log_rollout(mode, mask, rewards, values, returns, output["completion_ids"], cut_off)
+        self._log_rollout(mode, mask, rewards, values, returns)
         self._metrics[mode]["advantages/std"].append(spread.item())
         if mode == "train":
             before_token = torch.cat([_but_last(row) for row in rows])  # the state after the last token has no return
@@ -232,15 +229,13 @@ class PPOTrainer(EndoGRPOTrainer):
         padded = pad_sequence(rows, batch_first=True)
         return nn.functional.pad(padded, (0, mask.shape[1] - padded.shape[1]))
 
-    def _log_rollout(self, mode, mask, rewards, values, returns, ids, cut_off) -> None:
+    def _log_rollout(self, mode, mask, rewards, values, returns) -> None:
         add_up = self._sum_over_processes
         ones = torch.ones(len(mask), device=mask.device)
         sums = (rewards * mask).sum(1)
         metrics = {
             "values/mean": moments(values, mask, add_up)[1],
             "critic/explained_variance": explained_variance(values, returns, mask, add_up),
-            "completions/eos_rate": moments(1 - cut_off.float(), ones, add_up)[1],
-            "completions/repetition_rate": moments(repetition_rate(ids, mask), ones, add_up)[1],
         }
         for name, x, m in (
             ("token_rewards", rewards, mask),
@@ -259,23 +254,10 @@ class PPOTrainer(EndoGRPOTrainer):
         if self.args.should_save:
             self.critic.save(output_dir or self.args.output_dir)
 
-    def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        # A rollout serves several updates: a checkpoint in the middle of them keeps it.
-        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
-        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
-
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        self.critic.load(checkpoint)
-        path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by fewer processes than these.")
-        rollout = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        self._step, self._buffered_inputs = rollout["step"], rollout["buffered_inputs"]
+        if checkpoint is not None:
+            self.critic.load(checkpoint)
 
 
 def _but_last(row: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, TrlParser
 
 from rewards import get_reward
+from train.console import ConsoleCallback
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +157,13 @@ def checkpoint_to_resume(args) -> str | None:
     if not os.path.isdir(wanted):
         raise FileNotFoundError(f"resume_from_checkpoint {wanted} does not exist; give a folder, or `latest`.")
     return wanted
+
+
+def use_console(trainer) -> None:
+    """Print one line of metrics a logging step."""
+    if not trainer.args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ConsoleCallback)
 
 
 def finish(trainer) -> None:
