@@ -58,19 +58,19 @@ class FrozenBase:
             A PEFT model is the policy itself; it is then scored with its adapter switched off, so no second copy
             of the weights exists.
         batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
-        chunk_tokens: states whose fp32 logits exist at a time: chunk_tokens x vocabulary x 4 bytes of memory.
+        block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
         autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
 
-    Raises:
-        ValueError: if the model's logits are not what its head gives, so that rewards would be wrong.
     """
 
-    def __init__(self, model: nn.Module, batch_tokens: int = 16384, chunk_tokens: int = 256, autocast=None):
-        if batch_tokens < 1 or chunk_tokens < 1:
-            raise ValueError("batch_tokens and chunk_tokens must be at least 1.")
+    def __init__(
+        self, model: nn.Module, batch_tokens: int = 16384, block: tuple[int, int] | None = None, autocast=None
+    ):
+        if batch_tokens < 1 or (block and min(block) < 1):
+            raise ValueError(f"batch_tokens and block must be at least 1, got {batch_tokens} and {block}.")
         self.model = model
         self.batch_tokens = batch_tokens
-        self.chunk_tokens = chunk_tokens
+        self.block = block
         self.forwards = 0  # backbone forwards so far: the cost of a reward is a number that can be checked
         self._autocast = autocast or contextlib.nullcontext
         self._lm = unwrap(model)
@@ -78,16 +78,20 @@ class FrozenBase:
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.logit_rule = LogitRule.from_config(config)
         self.is_policy = hasattr(unwrap_parallel(model), "disable_adapter")
-        # A sharded model gathers its weights from every process, so all must run the same number of forwards.
-        self.sharded = any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in self._lm.parameters())
+        self._head_checked = False  # at the first score: a policy is sharded only once training starts
         if not self.is_policy:
             model.requires_grad_(False)
             model.eval()
-        self._check_head()
 
     @property
     def device(self) -> torch.device:
         return next(self._lm.parameters()).device
+
+    @property
+    def sharded(self) -> bool:
+        """Whether ZeRO-3 or FSDP2 split the weights. They are gathered from every process, so that all processes must
+        run the same number of forwards."""
+        return any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in self._lm.parameters())
 
     @property
     def generation_eos(self) -> int | list[int] | None:
@@ -118,10 +122,14 @@ class FrozenBase:
             n `TokenScores`, in the order of the input, on the model's device.
 
         Raises:
-            ValueError: for an empty prompt or response, a sequence beyond the model's positions, or logits that are
-                NaN or infinite; the message names the row and the fix.
+            ValueError: for an empty prompt or response, a sequence beyond the model's positions, logits that are NaN
+                or infinite (the message names the row and the fix), or a model whose logits are not what its head
+                gives, so that rewards would be wrong.
         """
         self._check_input(prompt_ids, response_ids)
+        if not self._head_checked:
+            self._check_head()
+            self._head_checked = True
         results: list[TokenScores | None] = [None] * len(prompt_ids)
         batches = batches_by_tokens([len(p) + len(r) for p, r in zip(prompt_ids, response_ids)], self.batch_tokens)
         rounds = self._agree_on_rounds(len(batches))
@@ -168,7 +176,7 @@ class FrozenBase:
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 return states, head_statistics(
-                    states, weight, bias, actions, temperatures, self.logit_rule, self.chunk_tokens
+                    states, weight, bias, actions, temperatures, self.logit_rule, self.block
                 )
 
         return self._inside_forward(run, ids)

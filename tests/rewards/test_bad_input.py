@@ -86,7 +86,7 @@ def test_an_architecture_whose_logits_are_not_its_heads():
 
     model.__class__ = Odd
     with pytest.raises(ValueError, match="LogitRule"):
-        FrozenBase(model)
+        FrozenBase(model).score([[5]], [[6]])
 
 
 def test_unknown_reward_names():

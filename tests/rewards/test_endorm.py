@@ -37,7 +37,7 @@ def float64_rewards(model, prompt, response, alpha, terminal, form, complete=Tru
 @pytest.mark.parametrize("alpha", [0.7, 1.0])
 def test_token_rewards_equal_float64_from_full_logits(architecture, alpha):
     model = tiny_model(architecture)
-    base = FrozenBase(model, chunk_tokens=5)
+    base = FrozenBase(model, block=(5, 31))
     scores = base.score(PROMPTS, RESPONSES, alphas=(alpha, 1.0), temperature=0.9)
     for prompt, response, s in zip(PROMPTS, RESPONSES, scores):
         for terminal in ("uniform", "zero", "bootstrap"):
