@@ -169,7 +169,8 @@ class EndoRM:
     def _trainer_rewards(self, prompts, completions, completion_ids=None, frozen_scores=None, **_) -> list[Tensor]:
         if completion_ids is None:
             return self._weighted(self._score_texts(prompts, completions), None)
-        if frozen_scores is None or self.system_prompt is not None:
+        shared = frozen_scores is not None and frozen_scores[0].base is self.base and self.system_prompt is None
+        if not shared:
             self._check_same_tokenizer(completions, completion_ids)
             prompt_ids = [self._encode_prompt(p) for p in prompts]
             frozen_scores = self._base().score(prompt_ids, completion_ids, (self.alpha,), progress=self.progress)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -34,6 +34,7 @@ class TokenScores:
         v: {alpha: (T+1,)} soft value of the state before each token and, last, of the state after all of them.
         vocab_size: number of logits, |V| in the boundary value alpha * log|V|.
         hidden: (T+1, H) last hidden state of the same states in the model's dtype, or None if it was not asked for.
+        base: the frozen base that said it.
     """
 
     log_probs: Tensor
@@ -41,6 +42,7 @@ class TokenScores:
     v: dict[float, Tensor]
     vocab_size: int
     hidden: Tensor | None = None
+    base: FrozenBase | None = field(default=None, repr=False)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -146,7 +148,7 @@ class FrozenBase:
             hiddens = states.split(sizes) if hidden else [None] * len(rows)
             for k, (i, lp, q_i, h) in enumerate(zip(rows, log_probs.split(sizes), q.split(sizes), hiddens)):
                 v = {alpha: values[alpha][k] for alpha in alphas}
-                results[i] = TokenScores(lp[:-1], q_i[:-1], v, statistics.vocab_size, h)
+                results[i] = TokenScores(lp[:-1], q_i[:-1], v, statistics.vocab_size, h, self)
         self._check_finite(results)
         return results
 

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 import torch
+from accelerate.utils import set_seed
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
@@ -72,6 +73,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         self.alphas = tuple(dict.fromkeys(f.alpha for f in endorms if f.base is self.frozen_base)) or (1.0,)
         self._prompt_ids: list[list[int]] = []
         self._scores: list[TokenScores] = []
+        # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
+        set_seed(args.seed, device_specific=True)
 
     def _build_frozen_base(self, frozen, dtype: str | None, batch_tokens: int) -> FrozenBase:
         settings = {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast}

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 
 import torch
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig
@@ -145,6 +146,7 @@ class PPOTrainer(EndoGRPOTrainer):
             args.value_clip_range,
             self._sum_over_processes,
         )
+        set_seed(args.seed, device_specific=True)  # the critic's first weights drew random numbers too
 
     # ------------------------------------------------------------------ rollout -> advantages
 
