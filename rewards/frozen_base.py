@@ -149,6 +149,8 @@ class FrozenBase:
             for k, (i, lp, q_i, h) in enumerate(zip(rows, log_probs.split(sizes), q.split(sizes), hiddens)):
                 v = {alpha: values[alpha][k] for alpha in alphas}
                 results[i] = TokenScores(lp[:-1], q_i[:-1], v, statistics.vocab_size, h, self)
+        if hasattr(self.model, "reshard"):
+            self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
         self._check_finite(results)
         return results
 

@@ -16,6 +16,12 @@ from transformers.models.qwen2 import Qwen2Config
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 VOCAB_SIZE = 97
+# the metrics that a PPO run logs, all of them finite
+PROMISED = """reward reward_std rewards/endorm/mean rewards/endorm/std token_rewards/mean token_rewards/std
+    response_rewards/mean response_rewards/std returns/mean returns/std values/mean advantages/std
+    critic/explained_variance critic/loss critic/clip_fraction kl/k1 kl/k3 entropy clip_ratio/low_mean
+    clip_ratio/high_mean clip_ratio/region_mean completions/mean_length completions/eos_rate
+    completions/repetition_rate loss grad_norm learning_rate"""
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

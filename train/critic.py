@@ -128,6 +128,5 @@ class CriticLearner:
                 f"{folder} has no {' and '.join(self.FILES)}: it is no PPO checkpoint of this project. Start with "
                 "--model_name_or_path from it instead of resuming."
             )
-        device = next(self.critic.parameters()).device
-        self.critic.load_state_dict(load_file(weights, device=str(device)))
-        self.optimizer.load_state_dict(torch.load(state, map_location=device, weights_only=True))
+        self.critic.load_state_dict(load_file(weights))
+        self.optimizer.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
@@ -196,8 +196,9 @@ class EndoGRPOTrainer(GRPOTrainer):
         path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: resume with as many processes as wrote the checkpoint.")
-        rollout = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        self._step, self._buffered_inputs = rollout["step"], rollout["buffered_inputs"]
+        rollout = torch.load(path, map_location="cpu", weights_only=True)
+        self._step = rollout["step"]
+        self._buffered_inputs = send_to_device(rollout["buffered_inputs"], self.accelerator.device)
 
     def _warn_if_equal(self, rewards: torch.Tensor) -> None:
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)

@@ -88,7 +88,7 @@ def close(name: str, known: list[str]) -> list[str]:
 
 
 def load_tokenizer(
-    model: ModelConfig, eos_token: str | None, trust_remote_code: bool = False
+    model: ModelConfig, eos_token: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, padding on the left, with the recipe's end token.
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import SHARED, tiny_model, tiny_tokenizer
+from conftest import PROMISED, SHARED, tiny_model, tiny_tokenizer
 from datasets import Dataset, concatenate_datasets
 from peft import LoraConfig
 from safetensors.torch import load_file
@@ -30,11 +30,6 @@ COMMON = {
     "gradient_checkpointing": False,
     "disable_tqdm": True,
 }
-PROMISED = """reward reward_std rewards/endorm/mean rewards/endorm/std token_rewards/mean token_rewards/std
-    response_rewards/mean response_rewards/std returns/mean returns/std values/mean advantages/std
-    critic/explained_variance critic/loss critic/clip_fraction kl/k1 kl/k3 entropy clip_ratio/low_mean
-    clip_ratio/high_mean clip_ratio/region_mean completions/mean_length completions/eos_rate
-    completions/repetition_rate loss grad_norm learning_rate"""
 PROMPTS = Dataset.from_dict({"prompt": ["ab", "cde", "f", "gh=", "ijk", "l", "mn", "o+p"] * 4})
 
 

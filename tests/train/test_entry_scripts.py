@@ -1,0 +1,205 @@
+"""The real entry scripts through `accelerate launch`, with the recipes that users start from, on a rehearsal model."""
+
+import importlib.util
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import PROMISED, ROOT, SHARED
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ONE_PROCESS = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+SMALL = {
+    "use_cpu": True,
+    "max_steps": 3,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "steps_per_generation": 2,
+    "max_completion_length": 16,
+    "save_steps": 3,
+}
+PROBLEMS = [{"problem": f"What is {a} + {a + 3}?", "solution": rf"It is $\boxed{{{2 * a + 3}}}$."} for a in range(40)]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory) -> str:
+    path = ROOT / "scripts" / "make_rehearsal_model.py"
+    spec = importlib.util.spec_from_file_location("make_rehearsal_model", path)
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    folder = tmp_path_factory.mktemp("rehearsal")
+    texts = [f"{row['problem']} {row['solution']}" for row in PROBLEMS]
+    module.make_rehearsal_model(texts, folder, vocab_size=320, hidden_size=32)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("data") / "problems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
+    return str(path)
+
+
+def launch(script: str, recipe: str, output: Path, launcher=ONE_PROCESS, check=True, **fields):
+    flags = [x for k, v in fields.items() for x in (f"--{k}", str(v))]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher, f"train/{script}.py"]
+    command += ["--config", recipe, "--output_dir", str(output), *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, env=environment)
+    if check:
+        assert done.returncode == 0, done.stderr[-4000:]
+    return done
+
+
+def logged(output: Path) -> list[dict]:
+    return json.loads((output / "trainer_state.json").read_text())["log_history"]
+
+
+def assert_sound(output: Path, rehearsal: str, steps: int = 3) -> dict:
+    """Every metric is a finite number, the policy has moved, loads with plain transformers and generates."""
+    rows = logged(output)
+    merged = {k: v for row in rows for k, v in row.items()}
+    assert [k for k, v in merged.items() if not math.isfinite(v)] == []
+    assert rows[-1]["step"] == steps
+    policy, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
+    chat = [{"role": "user", "content": "What is 1 + 1?"}]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    assert policy.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+    return merged
+
+
+def test_ppo_7b_recipe_on_real_maths(rehearsal, problems, tmp_path):
+    real = SHARED / "data" / "math_train.jsonl.gz"
+    data = str(real) if real.exists() else problems
+    recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": data, "dataset_split": "train[:60]"}
+    launch("ppo_endorm", recipe, tmp_path, **fields)
+    merged = assert_sound(tmp_path, rehearsal)
+    assert [name for name in PROMISED.split() if name not in merged] == []
+    assert abs(merged["kl/k1"]) < 0.01  # three steps at 1e-6
+    base, policy = (load_file(Path(f) / "model.safetensors") for f in (rehearsal, tmp_path))
+    assert any(not torch.equal(base[name], policy[name].to(base[name].dtype)) for name in base)
+    assert (tmp_path / "critic.safetensors").exists()
+
+
+def test_grpo_7b_recipe(rehearsal, problems, tmp_path):
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "per_device_train_batch_size": 8}
+    launch("grpo_endorm", "configs/math/grpo_qwen2.5_math_7b.yaml", tmp_path, **fields)
+    merged = assert_sound(tmp_path, rehearsal)
+    assert {"kl", "kl/k1", "kl/k3", "completions/eos_rate", "rewards/endorm/mean"} <= set(merged)
+
+
+def test_lora_recipe_saves_the_adapter_alone(rehearsal, problems, tmp_path):
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems}
+    launch("ppo_endorm", "configs/math/ppo_qwen2.5_math_1.5b_lora.yaml", tmp_path, **fields)
+    merged = {k: v for row in logged(tmp_path) for k, v in row.items()}
+    assert all(math.isfinite(v) for v in merged.values())
+    assert (tmp_path / "adapter_model.safetensors").exists()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("launcher", ["cpu_ddp", "cpu_zero2", "cpu_zero3"])
+def test_ppo_on_two_processes(launcher, rehearsal, problems, tmp_path):
+    """Two processes, saved and resumed: the resumed run repeats the losses of the one that went through."""
+    config = ["--config_file", f"configs/accelerate/{launcher}.yaml"]
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "bf16": False, "dtype": "float32"}
+    fields |= {"frozen_dtype": "float32", "max_steps": 2, "save_steps": 1, "steps_per_generation": 2}
+    recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
+    launch("ppo_endorm", recipe, tmp_path / "whole", config, **fields)
+    merged = assert_sound(tmp_path / "whole", rehearsal, steps=2)
+    assert abs(merged["kl/k1"]) < 1e-3  # the first rollout: policy and frozen base are the same model
+    assert merged["num_tokens"] > 0
+    if launcher == "cpu_ddp":
+        checkpoint = tmp_path / "whole" / "checkpoint-1"
+        launch("ppo_endorm", recipe, tmp_path / "resumed", config, resume_from_checkpoint=checkpoint, **fields)
+        losses = [[row["loss"] for row in logged(tmp_path / run) if "loss" in row] for run in ("whole", "resumed")]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+# ---------------------------------------------------------------- recipes and bad input, in this process
+
+
+def parse(monkeypatch, *argv):
+    from trl import ModelConfig
+
+    from train.math_data import DataArguments
+    from train.ppo_trainer import PPOConfig
+    from train.recipe import RewardArguments, parse_recipe
+
+    monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true"])
+    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments)
+
+
+def test_a_field_that_does_not_exist_names_its_neighbours(monkeypatch, tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("kl_coeff: 0.1\nendorm_discont: 0.9\n")
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, "--config", str(recipe))
+    message = capsys.readouterr().err
+    assert re.search(r"kl_coeff \(did you mean kl_coef", message)
+    assert re.search(r"endorm_discont \(did you mean endorm_discount", message)
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, "--whiten_flor", "0.1")
+    assert "whiten_floor" in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_not_there(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, "--config", "configs/none.yaml")
+    assert "configs/none.yaml does not exist" in capsys.readouterr().err
+
+
+def test_the_command_line_wins_over_the_recipe(monkeypatch, tmp_path):
+    recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
+    args, model, data, reward = parse(monkeypatch, "--config", str(ROOT / recipe), "--kl_coef", "0.5", "--bf16", "no")
+    assert (args.kl_coef, args.max_completion_length, data.max_prompt_length) == (0.5, 1024, 1024)
+    assert data.system_prompt.endswith(r"\boxed{}.")
+    assert reward.reward_funcs == ["endorm"]
+    assert model.model_name_or_path == "Qwen/Qwen2.5-Math-7B"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("*/p*.yaml")) + sorted((ROOT / "configs").glob("*/g*"))
+)
+def test_recipes_open_with_their_command_and_promise_no_phoning_home(path):
+    text = path.read_text()
+    assert f"--config {path.relative_to(ROOT)}" in text
+    assert yaml.safe_load(text)["report_to"] == "none"
+
+
+def test_unknown_reward_and_end_token(rehearsal):
+    from trl import ModelConfig
+
+    from train.recipe import RewardArguments, build_rewards, load_tokenizer
+
+    with pytest.raises(ValueError, match="Unknown reward 'endrom'"):
+        build_rewards(RewardArguments(reward_funcs=["endrom"]))
+    with pytest.raises(ValueError, match="No model"):
+        load_tokenizer(ModelConfig())
+    with pytest.raises(ValueError, match="not in the vocabulary"):
+        load_tokenizer(ModelConfig(model_name_or_path=rehearsal), "<|no_such_token|>")
+    assert load_tokenizer(ModelConfig(model_name_or_path=rehearsal), "<|im_end|>").eos_token == "<|im_end|>"
+
+
+def test_resume_from_latest(tmp_path):
+    from train.ppo_trainer import PPOConfig
+    from train.recipe import checkpoint_to_resume
+
+    def config(wanted):
+        settings = {"report_to": "none", "use_cpu": True, "bf16": False}
+        return PPOConfig(output_dir=str(tmp_path / "run"), resume_from_checkpoint=wanted, **settings)
+
+    assert checkpoint_to_resume(config(None)) is None
+    assert checkpoint_to_resume(config("latest")) is None
+    for step in (2, 10):
+        (tmp_path / "run" / f"checkpoint-{step}").mkdir(parents=True)
+    assert checkpoint_to_resume(config("latest")).endswith("checkpoint-10")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        checkpoint_to_resume(config(str(tmp_path / "none")))
