@@ -162,9 +162,9 @@ class EndoRM:
         """
         return [float(r.sum()) for r in self._trainer_rewards(prompts, completions, completion_ids, **kwargs)]
 
-    def per_token(self, prompts, completions, completion_ids=None, **kwargs) -> list[list[float]]:
-        """Like a call, but the weighted reward of each token; each list sums to what the call returns."""
-        return [r.tolist() for r in self._trainer_rewards(prompts, completions, completion_ids, **kwargs)]
+    def per_token(self, prompts, completions, completion_ids=None, **kwargs) -> list[Tensor]:
+        """Like a call, but the weighted reward of each token, (T_i,) fp32 on the CPU, which sums to the call's."""
+        return self._trainer_rewards(prompts, completions, completion_ids, **kwargs)
 
     def _trainer_rewards(self, prompts, completions, completion_ids=None, frozen_scores=None, **_) -> list[Tensor]:
         if completion_ids is None:

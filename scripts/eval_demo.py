@@ -104,7 +104,7 @@ def finding(rows: dict[tuple[str, str], dict], name: str) -> str:
         return f"{start}, above the base's greedy accuracy of {greedy['accuracy']:.3f}: more than sharpening."
     cold = rows["base", "low_temperature"]["accuracy"]
     return (
-        f"{start}, but greedy decoding of the untrained base is already at {greedy['accuracy']:.3f} (and "
+        f"{start}, but greedy decoding of the base itself is already at {greedy['accuracy']:.3f} (and "
         f"sampling it at temperature 0.3 at {cold:.3f}), so the gain is sharpening of what the base knows, "
         "not new knowledge."
     )

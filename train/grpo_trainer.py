@@ -20,6 +20,7 @@ from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
+from train.token_reward import wrap_rewards
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class EndoGRPOTrainer(GRPOTrainer):
 
     Args:
         model: name, folder or instance of the policy, as in TRL.
-        reward_funcs: as in TRL. An `EndoRM` without a base is lent the trainer's.
+        reward_funcs: as in TRL; a list of one number per token is allowed for a response, and summed here. An `EndoRM`
+            without a base is lent the trainer's.
         args: `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL.
         frozen_base: the frozen base: name, folder or instance of a causal LM with the policy's tokenizer. Default: the
             policy as it was loaded, which with LoRA is the policy with its adapter off, no second copy of the weights.
@@ -46,6 +48,7 @@ class EndoGRPOTrainer(GRPOTrainer):
     """
 
     wants_hidden = False  # whether the frozen forward should return hidden states
+    dense_rewards = False  # whether rewards that have token rewards should give them
 
     def __init__(
         self,
@@ -59,13 +62,13 @@ class EndoGRPOTrainer(GRPOTrainer):
         **kwargs,
     ):
         reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
-        endorms = [f for f in (getattr(f, "func", f) for f in reward_funcs) if isinstance(f, EndoRM)]
+        endorms = [f for f in reward_funcs if isinstance(f, EndoRM)]
         if frozen_base is None and isinstance(model, nn.Module) and not model.config._name_or_path:
             frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
         # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
         own = copy.copy(args)
         own.beta = 0.0
-        super().__init__(model=model, reward_funcs=reward_funcs, args=own, **kwargs)
+        super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
         self.args.beta = self.beta = args.beta
         self._check_dataset()
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
@@ -82,9 +85,10 @@ class EndoGRPOTrainer(GRPOTrainer):
             return FrozenBase(self.model, **settings)  # after training starts this is the prepared model, in place
         if not isinstance(frozen, nn.Module):
             policy = get_config_model_id(self.model.config)
+            init = dict(self.args.model_init_kwargs or {})
             if frozen is not None and frozen != policy:
                 self._check_tokenizer(AutoTokenizer.from_pretrained(frozen), f"frozen base {frozen}")
-            init = dict(self.args.model_init_kwargs or {})
+                init.pop("revision", None)  # the policy's
             init["dtype"] = dtype or self.model.dtype
             init.setdefault("attn_implementation", self.model.config._attn_implementation)
             if self.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):

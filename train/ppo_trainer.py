@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig
 from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import get_callable_name, is_async_callable
 
 from rewards import EndoRM
 from train.critic import Critic, CriticLearner
 from train.grpo_trainer import EndoGRPOTrainer, response_mask
 from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
+from train.token_reward import TokenReward
 
 
 @dataclass
@@ -96,31 +96,11 @@ class PPOConfig(GRPOConfig):
         self.num_generations = 1
 
 
-class _TokenReward:
-    """A reward function whose per-token lists are kept aside, while TRL sees (and logs) their sums."""
-
-    def __init__(self, func, dense: bool):
-        self.func, self.__name__ = func, get_callable_name(func)
-        self._call = func.per_token if dense and hasattr(func, "per_token") else func
-        self.rows: list = []
-
-    def __call__(self, **kwargs) -> list[float | None]:
-        self.rows = list(self._call(**kwargs))
-        return [float(sum(row)) if _is_per_token(row) else row for row in self.rows]
-
-
-def _is_per_token(reward) -> bool:
-    return isinstance(reward, (list, tuple)) or (isinstance(reward, Tensor) and reward.ndim > 0)
-
-
 class PPOTrainer(EndoGRPOTrainer):
     """PPO with one frozen base as reward, KL reference and source of the critic's features.
 
     Args: as `EndoGRPOTrainer`, with a `PPOConfig`. A reward function may return one number per response, which goes to
     its last token, or a list of one number per token. `None` counts as 0.
-
-    Raises:
-        ValueError: a per-token reward of another length than its response.
     """
 
     wants_hidden = True
@@ -128,16 +108,15 @@ class PPOTrainer(EndoGRPOTrainer):
     _name = "PPO"
 
     def __init__(self, model, reward_funcs, args: PPOConfig, **kwargs):
-        funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
-        dense = args.reward_placement == "dense"
-        wrappable = [callable(f) and not isinstance(f, nn.Module) and not is_async_callable(f) for f in funcs]
-        funcs = [_TokenReward(f, dense) if plain else f for f, plain in zip(funcs, wrappable)]
-        super().__init__(model, funcs, args, **kwargs)
-        endorm = next((f.func for f in funcs if isinstance(getattr(f, "func", None), EndoRM)), None)
+        self.dense_rewards = args.reward_placement == "dense"
+        super().__init__(model, reward_funcs, args, **kwargs)
+        endorm = next((f.func for f in self.reward_funcs if isinstance(getattr(f, "func", None), EndoRM)), None)
         # V(s) is the shaping potential of the dense undiscounted Q - V reward, see Critic
-        shaped = dense and endorm is not None and endorm.form == "reward" and endorm.reduce == "sum"
+        shaped = endorm and (endorm.form, endorm.reduce, endorm.discount) == ("reward", "sum", 1.0)
+        shaped = shaped and self.dense_rewards
+        coefficient = self.reward_weights.tolist()[self.reward_func_names.index(endorm.__name__)] if shaped else 0.0
         hidden_size = self.model.config.get_text_config().hidden_size
-        critic = Critic(hidden_size, args.critic_width, float(shaped), args.seed).to(self.accelerator.device)
+        critic = Critic(hidden_size, args.critic_width, coefficient, args.seed).to(self.accelerator.device)
         self.critic = CriticLearner(
             critic,
             args.critic_learning_rate,
@@ -183,9 +162,8 @@ class PPOTrainer(EndoGRPOTrainer):
         self._log_rollout(mode, mask, rewards, values, returns)
         self._metrics[mode]["advantages/std"].append(spread.item())
         if mode == "train":
-            before_token = torch.cat([_but_last(row) for row in rows])  # the state after the last token has no return
-            keep = before_token.clone()
-            keep[before_token] = torch.cat([m[: len(s.q)] for m, s in zip(mask.bool(), self._scores)])
+            # all states but those after the last token, which have no return, and those left out of the loss
+            keep = torch.cat([nn.functional.pad(m[: len(s.q)], (0, 1)) for m, s in zip(mask.bool(), self._scores)])
             fitted = self.critic.fit(hidden[keep], soft_values[keep], flat[keep], returns[mask.bool()])
             for name, value in fitted.items():
                 self._metrics[mode][name].append(value)
@@ -199,22 +177,13 @@ class PPOTrainer(EndoGRPOTrainer):
     def _token_rewards(self, mask: Tensor, cut_off: Tensor) -> Tensor:
         """(B, T): every reward function's tokens, weighted and added; sequence rewards on the last token."""
         total = torch.zeros(mask.shape, device=mask.device)
-        lengths = torch.tensor([len(s.q) for s in self._scores], device=mask.device)
-        ends, index = lengths - 1, torch.arange(len(mask), device=mask.device)
+        lengths = [len(s.q) for s in self._scores]
+        index, ends = torch.arange(len(mask)), torch.tensor(lengths) - 1
         for i, (func, weight) in enumerate(zip(self.reward_funcs, self.reward_weights.tolist())):
-            rows = getattr(func, "rows", [])
-            if any(_is_per_token(row) for row in rows):
-                rows = [torch.as_tensor(row if row is not None else 0.0, dtype=torch.float32) for row in rows]
-                for row, length in zip(rows, lengths.tolist()):
-                    if row.ndim and len(row) != length:
-                        raise ValueError(
-                            f"Reward {self.reward_func_names[i]!r} returned {len(row)} token rewards for a response "
-                            f"of {length} tokens: return one per token of completion_ids, or one number."
-                        )
-                rows = [row if row.ndim else nn.functional.pad(row[None], (n - 1, 0)) for row, n in zip(rows, lengths)]
-                total += weight * self._pad([row.to(mask.device) for row in rows], mask).nan_to_num()
+            if isinstance(func, TokenReward) and func.per_token:
+                total += weight * self._pad(func.token_rows(lengths), mask).to(total)
             else:
-                total[index, ends] += weight * self._local_rewards[:, i].nan_to_num()
+                total[index, ends] += weight * self._local_rewards[:, i].nan_to_num()  # NaN: does not apply
         total[index, ends] -= self.args.missing_eos_penalty * cut_off
         return total * mask
 
@@ -260,9 +229,3 @@ class PPOTrainer(EndoGRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.critic.load(checkpoint)
-
-
-def _but_last(row: Tensor) -> Tensor:
-    keep = torch.ones(len(row), dtype=torch.bool, device=row.device)
-    keep[-1] = False
-    return keep

@@ -149,7 +149,7 @@ def test_reward_function_scores_ids_as_they_are_and_shares_scores():
     assert shared == pytest.approx(rewards, abs=1e-5)
     assert rm.base.forwards == before + 1
     for row, total in zip(rm.per_token(["ab", "cd"], texts, ids, frozen_scores=scores), rewards):
-        assert sum(row) == pytest.approx(total, abs=1e-4)
+        assert float(row.sum()) == pytest.approx(total, abs=1e-4)
 
 
 def test_chat_messages_and_system_prompt():

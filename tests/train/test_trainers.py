@@ -123,7 +123,7 @@ def capture(trainer):
 def expected_endorm(seen, **settings):
     rm = EndoRM(eos_token_ids=[2], **settings)
     rm.base = seen["scores"][0].base
-    return rm.per_token([None] * 8, [None] * 8, seen["ids"], frozen_scores=seen["scores"])
+    return [r.tolist() for r in rm.per_token([None] * 8, [None] * 8, seen["ids"], frozen_scores=seen["scores"])]
 
 
 def test_dense_places_each_tokens_reward_and_terminal_their_sum_on_the_last(saved_model, tmp_path):
@@ -167,6 +167,25 @@ def test_a_token_list_of_the_wrong_length_is_an_error(saved_model, tmp_path):
     trainer = ppo(saved_model, tmp_path, [lambda completion_ids, **_: [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]] * 8])
     with pytest.raises(ValueError, match="7 token rewards for a response of"):
         trainer.train()
+
+
+@pytest.mark.parametrize("algorithm", [ppo, grpo])
+@pytest.mark.parametrize("bad", [float("nan"), [1.0, float("inf")]])
+def test_a_reward_that_is_not_finite_is_an_error(algorithm, bad, saved_model, tmp_path):
+    trainer = algorithm(saved_model, tmp_path, rewards=[lambda completions, **_: [0.0] * 7 + [bad]])
+    with pytest.raises(ValueError, match="returned .* for response 7: return finite numbers, or None"):
+        trainer.train()
+
+
+def test_grpo_sums_token_rewards(saved_model, tmp_path):
+    def ramp(completion_ids, **_):
+        return [[float(h) for h in range(len(ids))] for ids in completion_ids]
+
+    def total(completion_ids, **_):
+        return [len(ids) * (len(ids) - 1) / 2 for ids in completion_ids]
+
+    trainer = trained(grpo(saved_model, tmp_path, rewards=[ramp, total], max_steps=1))
+    assert history(trainer, "rewards/ramp/mean") == pytest.approx(history(trainer, "rewards/total/mean"))
 
 
 def test_cut_off_responses_are_bootstrapped_and_can_be_penalised(saved_model, tmp_path):

@@ -1,0 +1,63 @@
+"""One interface for rewards that judge a response by one number and rewards that judge each of its tokens."""
+
+import torch
+from torch import Tensor, nn
+from trl.trainer.utils import get_callable_name, is_async_callable
+
+
+class TokenReward:
+    """A reward function whose per-token lists are kept in `rows`, while TRL sees (and logs) their sums.
+
+    Args:
+        func: a reward function of TRL. For each response it may return a number (in any unit), a list or tensor of
+            one number per token, or None where it does not apply.
+        dense: ask for token rewards (`func.per_token`) where the function has both.
+
+    Raises (when called):
+        ValueError: NaN or infinite rewards, which TRL would take for "does not apply".
+    """
+
+    def __init__(self, func, dense: bool):
+        self.func, self.__name__ = func, get_callable_name(func)
+        self._call = func.per_token if dense and hasattr(func, "per_token") else func
+        self.rows: list = []
+
+    def __call__(self, **kwargs) -> list[float | None]:
+        self.rows = [r if r is None else torch.as_tensor(r, dtype=torch.float32) for r in self._call(**kwargs)]
+        for i, row in enumerate(self.rows):
+            if row is not None and not bool(row.isfinite().all()):
+                raise ValueError(
+                    f"Reward {self.__name__!r} returned {row.tolist()} for response {i}: return finite numbers, or "
+                    "None where the reward does not apply."
+                )
+        return [r if r is None else r.sum().item() for r in self.rows]
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the last call gave token rewards for any response."""
+        return any(row is not None and row.ndim > 0 for row in self.rows)
+
+    def token_rows(self, lengths: list[int]) -> list[Tensor]:
+        """The last call's rewards as one (T_i,) tensor per response: a number goes on the last token, None is 0.
+
+        Raises:
+            ValueError: a list of another length than its response.
+        """
+        rows = []
+        for row, length in zip(self.rows, lengths):
+            row = torch.tensor(0.0) if row is None else row
+            if row.ndim == 0:
+                row = nn.functional.pad(row[None], (length - 1, 0))
+            if len(row) != length:
+                raise ValueError(
+                    f"Reward {self.__name__!r} returned {len(row)} token rewards for a response of {length} tokens: "
+                    "return one per token of completion_ids, or one number."
+                )
+            rows.append(row)
+        return rows
+
+
+def wrap_rewards(funcs: list, dense: bool) -> list:
+    """Wrap what is a plain function; models, names of models and async functions stay with TRL."""
+    plain = [callable(f) and not isinstance(f, nn.Module) and not is_async_callable(f) for f in funcs]
+    return [TokenReward(f, dense) if p else f for f, p in zip(funcs, plain)]
