@@ -187,6 +187,10 @@ class EndoRM:
         return list(torch.cat(weighted).cpu().split([len(r) for r in weighted])) if weighted else []
 
     def _score_texts(self, prompts: Sequence, responses: Sequence) -> list[TokenScores]:
+        if isinstance(prompts, str) or isinstance(responses, str):
+            raise ValueError(
+                "Give lists of prompts and responses, also for a single pair: score([prompt], [response])."
+            )
         prompt_ids = [self._encode_prompt(p) for p in prompts]
         response_ids = [encode_response(self.tokenizer, r, self.append_eos) for r in responses]
         return self._base().score(prompt_ids, response_ids, (self.alpha,), progress=self.progress)

@@ -173,6 +173,12 @@ class FrozenBase:
             ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
             is_state[row, len(prompt) - 1 : lengths[row]] = True
         actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
+        known = self._lm.get_input_embeddings().num_embeddings
+        if int(ids.min()) < 0 or int(ids.max()) >= known:
+            raise ValueError(
+                f"Token id {int(ids.max())} is not among the frozen base's {known}: the ids come from another "
+                "tokenizer. Choose a frozen base of the policy's model family."
+            )
         ids, is_state, actions = (x.to(self.device) for x in (ids, is_state, actions))
 
         def run():

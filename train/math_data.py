@@ -17,7 +17,7 @@ QWEN_MATH_SYSTEM_PROMPT = r"Please reason step by step, and put your final answe
 BUILDERS = {".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json", ".parquet": "parquet"}
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACELESS_END = re.compile(r"[$\n]|\\\)|\\\]")
-_DROPPED = "__dropped__"
+_DROPPED, _LENGTH = "__dropped__", "__length__"
 
 
 def last_boxed(text: str) -> str | None:
@@ -146,7 +146,7 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         as in GSM8K, else the last box of the solution) where it has either, and its other columns unchanged.
         ``counts`` holds rows: ``read``, ``empty_prompt``, ``no_answer``, ``too_long``, ``over_limit`` (left out by
         max_train_samples) and ``kept``; ``read`` is the sum of the others. They are logged as well, as a warning where
-        rows were dropped.
+        rows were dropped. ``longest_prompt`` is that of the kept rows, in tokens.
 
     Raises:
         FileNotFoundError: a local file or folder that is not there.
@@ -201,7 +201,9 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         ]
         usable = [row for row in range(size) if not out[_DROPPED][row]]
         lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, chat)
+        out[_LENGTH] = [0] * size
         for row, length in zip(usable, lengths, strict=True):
+            out[_LENGTH][row] = length
             if length > args.max_prompt_length:
                 out[_DROPPED][row] = "too_long"
         return out
@@ -220,6 +222,7 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
     reasons = Counter(verdicts)
     counts = {"read": len(data)} | {reason: reasons[reason] for reason in ("empty_prompt", "no_answer", "too_long")}
     counts |= {"over_limit": len(usable) - len(kept), "kept": len(kept)}
+    counts["longest_prompt"] = max((mapped[_LENGTH][row] for row in kept), default=0)
     summary = _describe(args, counts)
     if not kept:
         raise ValueError(
@@ -227,7 +230,7 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
             f"{', '.join(data.column_names)}); --solution_column '' stops reading boxed answers"
         )
     logger.log(logging.WARNING if len(usable) < len(data) else logging.INFO, summary)
-    return mapped.remove_columns(_DROPPED).select(kept, keep_in_memory=True), counts
+    return mapped.remove_columns([_DROPPED, _LENGTH]).select(kept, keep_in_memory=True), counts
 
 
 def _load(args: DataArguments) -> Dataset:

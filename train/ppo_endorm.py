@@ -15,6 +15,7 @@ from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.recipe import (
     RewardArguments,
     build_rewards,
+    check_positions,
     checkpoint_to_resume,
     finish,
     load_tokenizer,
@@ -31,7 +32,7 @@ def main() -> None:
     start_process_group()
     args.model_init_kwargs = model_init_kwargs(model)
     tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
-    dataset, _ = load_prompts(data, tokenizer)
+    dataset, counts = load_prompts(data, tokenizer)
     trainer = PPOTrainer(
         model=model.model_name_or_path,
         reward_funcs=build_rewards(reward),
@@ -44,6 +45,7 @@ def main() -> None:
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )
+    check_positions(trainer, counts["longest_prompt"])
     use_console(trainer)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)

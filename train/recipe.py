@@ -159,6 +159,21 @@ def checkpoint_to_resume(args) -> str | None:
     return wanted
 
 
+def check_positions(trainer, longest_prompt: int) -> None:
+    """Refuse a run whose longest prompt and response would not fit into the model's positions.
+
+    Raises:
+        ValueError: with the two lengths and the fields to lower.
+    """
+    positions = getattr(trainer.model.config.get_text_config(), "max_position_embeddings", None)
+    if positions and longest_prompt + trainer.args.max_completion_length > positions:
+        raise ValueError(
+            f"The longest prompt has {longest_prompt} tokens and responses may have "
+            f"{trainer.args.max_completion_length}, but the model has {positions} positions: lower max_prompt_length "
+            "or max_completion_length."
+        )
+
+
 def use_console(trainer) -> None:
     """Print one line of metrics a logging step."""
     if not trainer.args.disable_tqdm:

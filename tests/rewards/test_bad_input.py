@@ -96,3 +96,13 @@ def test_unknown_reward_names():
         get_reward("no_such.module")
     assert get_reward("endorm") is EndoRM
     assert get_reward("math.sqrt")(9) == 3
+
+
+def test_a_single_text_instead_of_a_list():
+    with pytest.raises(ValueError, match="Give lists"):
+        make().score("a prompt", "a response")
+
+
+def test_ids_beyond_the_vocabulary():
+    with pytest.raises(ValueError, match="Token id 97 is not among the frozen base's 97"):
+        make().base.score([[5]], [[97]])

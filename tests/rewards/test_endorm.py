@@ -54,15 +54,16 @@ def test_token_rewards_equal_float64_from_full_logits(architecture, alpha):
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama", "gpt2", "gemma2"])
-def test_score_with_discount_and_floor_equals_float64_in_batches_of_1_and_16(architecture):
+@pytest.mark.parametrize("alpha,terminal", [(0.7, "uniform"), (1.0, "zero"), (1.0, "bootstrap")])
+def test_score_with_discount_and_floor_equals_float64_in_batches_of_1_and_16(architecture, alpha, terminal):
     model, tokenizer = tiny_model(architecture), tiny_tokenizer()
     prompts = [f"{'abcdefgh'[: 1 + i % 5]}" for i in range(16)]
     responses = ["xyz" * (1 + i % 4) for i in range(16)]
-    settings = {"alpha": 0.7, "discount": 0.95, "floor": 0.1}
+    settings = {"alpha": alpha, "discount": 0.95, "floor": 0.1, "terminal": terminal}
     truth = []
     for p, r in zip(prompts, responses):
         rewards = float64_rewards(
-            model, tokenizer(p)["input_ids"], [*tokenizer(r)["input_ids"], 2], 0.7, "uniform", "reward"
+            model, tokenizer(p)["input_ids"], [*tokenizer(r)["input_ids"], 2], alpha, terminal, "reward"
         )
         truth.append(sum(max(0.95**h, 0.1) * float(x) for h, x in enumerate(rewards)))
     for batch_tokens in (1, 16384):
@@ -71,9 +72,10 @@ def test_score_with_discount_and_floor_equals_float64_in_batches_of_1_and_16(arc
         assert rm.base.forwards == (16 if batch_tokens == 1 else 1)
 
 
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "gpt2", "gemma2"])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_changes_nothing(side):
-    base = FrozenBase(tiny_model("gpt2"))  # absolute positions: padding on the left would shift them
+def test_padding_changes_nothing(side, architecture):
+    base = FrozenBase(tiny_model(architecture))  # GPT-2 has absolute positions, which padding on the left would shift
     width = 9
     prompt_ids, prompt_mask = torch.zeros(2, 4, width, dtype=torch.long)
     response_ids, response_mask = torch.zeros(2, 4, width, dtype=torch.long)

@@ -203,3 +203,10 @@ def test_resume_from_latest(tmp_path):
     assert checkpoint_to_resume(config("latest")).endswith("checkpoint-10")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         checkpoint_to_resume(config(str(tmp_path / "none")))
+
+
+def test_prompts_and_responses_beyond_the_models_positions(rehearsal, problems, tmp_path):
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_completion_length": 4090}
+    done = launch("ppo_endorm", "configs/math/ppo_qwen2.5_math_7b.yaml", tmp_path, check=False, **fields)
+    assert done.returncode != 0
+    assert "but the model has 4096 positions: lower max_prompt_length or max_completion_length" in done.stderr

@@ -86,6 +86,9 @@ def test_last_boxed(text, content):
 def test_unusable_rows_are_dropped_and_counted(tmp_path, tokenizer, caplog):
     with caplog.at_level(logging.INFO, logger="train.math_data"):
         data, counts = load(tmp_path, ROWS, tokenizer, max_prompt_length=200)
+    longest = counts.pop("longest_prompt")
+    rendered = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in data["prompt"]]
+    assert longest == max(len(tokenizer(text)["input_ids"]) for text in rendered)
     assert counts == {"read": 6, "empty_prompt": 1, "no_answer": 2, "too_long": 1, "over_limit": 0, "kept": 2}
     assert data["answer"][:] == ["2", r"\frac{1}{2}"]
     assert data["solution"][:] == [row["solution"] for row in ROWS[:2]]
@@ -234,6 +237,7 @@ def test_max_train_samples_counts_usable_rows(tmp_path, tokenizer):
     data, counts = load(tmp_path, ROWS[2:] + ROWS[:2], tokenizer, max_train_samples=2)
     assert data["answer"][:] == ["201", "2"]
     assert counts["over_limit"] == 1
+    assert counts.pop("longest_prompt") > 0
     assert counts["read"] == sum(counts.values()) - counts["read"]
 
 
