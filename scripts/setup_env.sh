@@ -9,8 +9,8 @@ python=${PYTHON:-python3}
 stamp=.venv/.installed
 if ! cmp -s pyproject.toml "$stamp"; then
   echo "Installing into .venv (once; a minute or two, longer with the CUDA build of torch) ..."
-  .venv/bin/python -m pip install -q --disable-pip-version-check 'torch==2.13.*'
-  .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+  .venv/bin/python -m pip install -qq --disable-pip-version-check 'torch==2.13.*'
+  .venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
   cp pyproject.toml "$stamp"
 fi
 export PATH="$PWD/.venv/bin:$PATH"

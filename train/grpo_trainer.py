@@ -13,12 +13,13 @@ from accelerate.utils import send_to_device, set_seed
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
+from train.checkpoints import StopOnSignal, checkpoint_bytes, checkpoint_folder, enough_space, mark_complete
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.token_reward import wrap_rewards
 
@@ -78,6 +79,7 @@ class EndoGRPOTrainer(GRPOTrainer):
         self._scores: list[TokenScores] = []
         # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
         set_seed(args.seed, device_specific=True)
+        self.add_callback(StopOnSignal(self))
 
     def _build_frozen_base(self, frozen, dtype: str | None, batch_tokens: int) -> FrozenBase:
         settings = {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast}
@@ -187,11 +189,31 @@ class EndoGRPOTrainer(GRPOTrainer):
         return self.accelerator.reduce(x, reduction="sum")
 
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        output_dir = self._get_output_dir(trial=trial)
+        if not self._agree(not self.args.should_save or self._has_space(output_dir)):
+            return
+        folder = checkpoint_folder(output_dir, self.state.global_step)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None  # delete old ones only after this one
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
         # A rollout serves several updates: a checkpoint in the middle of them keeps it.
         rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
         torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(folder, step=self.state.global_step, processes=self.accelerator.num_processes)
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(output_dir, save_total_limit=limit, best_model_checkpoint=best, use_mtime=True)
+
+    def _has_space(self, output_dir: str) -> bool:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        return enough_space(output_dir, checkpoint_bytes(self.accelerator.unwrap_model(self.model)))
+
+    def _agree(self, fine: bool) -> bool:
+        """Whether it is fine with every process."""
+        return int(self._sum_over_processes(torch.tensor(int(not fine), device=self.accelerator.device))) == 0
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

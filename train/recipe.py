@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, TrlParser
 
 from rewards import get_reward
+from train.checkpoints import COMPLETE, newest_complete
 from train.console import ConsoleCallback
 
 logger = logging.getLogger(__name__)
@@ -142,20 +142,23 @@ def start_process_group() -> None:
 
 
 def checkpoint_to_resume(args) -> str | None:
-    """`resume_from_checkpoint` as a folder: a path as given, or the newest in output_dir for `latest` or `true`.
+    """`resume_from_checkpoint` as a folder: a path, or the newest complete one in output_dir for `latest` or `true`.
 
     Raises:
         FileNotFoundError: a path that does not exist. With `latest` and no checkpoint yet, training starts afresh.
+        ValueError: a checkpoint that was never finished.
     """
     wanted = args.resume_from_checkpoint
     if wanted is None or str(wanted).lower() in ("false", "none"):
         return None
     if str(wanted).lower() in ("true", "latest"):
-        found = get_last_checkpoint(args.output_dir) if os.path.isdir(args.output_dir) else None
+        found = newest_complete(args.output_dir)
         logger.warning("Resuming from %s", found or "nothing: no checkpoint yet, starting afresh")
         return found
     if not os.path.isdir(wanted):
         raise FileNotFoundError(f"resume_from_checkpoint {wanted} does not exist; give a folder, or `latest`.")
+    if not os.path.exists(os.path.join(wanted, COMPLETE)):
+        raise ValueError(f"{wanted} was never finished (no {COMPLETE}); use `latest` for the newest complete one.")
     return wanted
 
 

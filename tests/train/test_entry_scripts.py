@@ -189,6 +189,7 @@ def test_unknown_reward_and_end_token(rehearsal):
 
 
 def test_resume_from_latest(tmp_path):
+    from train.checkpoints import mark_complete
     from train.ppo_trainer import PPOConfig
     from train.recipe import checkpoint_to_resume
 
@@ -198,9 +199,14 @@ def test_resume_from_latest(tmp_path):
 
     assert checkpoint_to_resume(config(None)) is None
     assert checkpoint_to_resume(config("latest")) is None
-    for step in (2, 10):
-        (tmp_path / "run" / f"checkpoint-{step}").mkdir(parents=True)
+    for step in (2, 10, 12):
+        folder = tmp_path / "run" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if step != 12:  # killed while it was written
+            mark_complete(folder, step=step)
     assert checkpoint_to_resume(config("latest")).endswith("checkpoint-10")
+    with pytest.raises(ValueError, match="never finished"):
+        checkpoint_to_resume(config(str(folder)))
     with pytest.raises(FileNotFoundError, match="does not exist"):
         checkpoint_to_resume(config(str(tmp_path / "none")))
 
