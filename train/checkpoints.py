@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last, so that a folder with it holds everything
-INTERRUPTED = "interrupted.json"  # in the run's folder: a signal ended the run, and resuming goes on with it
+INTERRUPTED = "interrupted.json"  # in the run's folder: it was told to stop early, and resuming goes on with it
 
 
 def newest_complete(output_dir: str | Path) -> str | None:
@@ -61,36 +61,40 @@ def enough_space(folder: str | Path, needed: int) -> bool:
     return False
 
 
-class StopOnSignal(TrainerCallback):
-    """On SIGTERM or SIGUSR1, save a checkpoint at the end of the current step and end the training normally.
+class StopOnRequest(TrainerCallback):
+    """Save a checkpoint at the end of the current step and end the training normally (exit code 0) when told to.
 
-    All processes agree at each step's end whether any of them was told, so that none saves alone. (The just-in-time
-    checkpoint of transformers does not agree, and may save between backward and optimizer step.)
+    Any process may be told by SIGTERM or SIGUSR1, and all of them by a file `stop` in the run's folder, which works
+    for any launcher on any number of machines. All processes agree at each step's end, so that none saves alone.
+    (The just-in-time checkpoint of transformers does not, and may save between backward and optimizer step.)
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+    STOP_FILE = "stop"
 
     def __init__(self, trainer):
-        self.trainer, self.received, self._handlers = trainer, 0, {}
+        self.trainer, self.told, self._handlers = trainer, False, {}
 
     def _on_signal(self, number, _frame):
-        self.received = number
+        self.told = True
         logger.warning("%s received: saving at the end of this step, then ending", signal.Signals(number).name)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._handlers = {s: signal.signal(s, self._on_signal) for s in self.SIGNALS}
         if args.should_save:
-            (Path(args.output_dir) / INTERRUPTED).unlink(missing_ok=True)
+            for name in (INTERRUPTED, self.STOP_FILE):
+                (Path(args.output_dir) / name).unlink(missing_ok=True)
 
     def on_step_end(self, args, state, control, **kwargs):
+        told = self.told or (args.should_save and (Path(args.output_dir) / self.STOP_FILE).exists())
         accelerator = self.trainer.accelerator
-        told = torch.tensor(self.received, device=accelerator.device)
-        told = int(accelerator.gather(told[None]).max()) if accelerator.num_processes > 1 else self.received
+        if accelerator.num_processes > 1:
+            told = int(accelerator.gather(torch.tensor([int(told)], device=accelerator.device)).max())
         if told and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
             if args.should_save:
-                facts = {"signal": signal.Signals(told).name, "step": state.global_step, "time": time.time()}
                 Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+                facts = {"step": state.global_step, "of": state.max_steps, "time": time.time()}
                 (Path(args.output_dir) / INTERRUPTED).write_text(json.dumps(facts))
         return control
 

@@ -19,7 +19,7 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
-from train.checkpoints import StopOnSignal, checkpoint_bytes, checkpoint_folder, enough_space, mark_complete
+from train.checkpoints import StopOnRequest, checkpoint_bytes, checkpoint_folder, enough_space, mark_complete
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.token_reward import wrap_rewards
 
@@ -74,12 +74,13 @@ class EndoGRPOTrainer(GRPOTrainer):
         self._check_dataset()
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
         self._lend_frozen_base(endorms)
+        self._endorm = endorms[0] if endorms else None
         self.alphas = tuple(dict.fromkeys(f.alpha for f in endorms if f.base is self.frozen_base)) or (1.0,)
         self._prompt_ids: list[list[int]] = []
         self._scores: list[TokenScores] = []
         # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
         set_seed(args.seed, device_specific=True)
-        self.add_callback(StopOnSignal(self))
+        self.add_callback(StopOnRequest(self))
 
     def _build_frozen_base(self, frozen, dtype: str | None, batch_tokens: int) -> FrozenBase:
         settings = {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast}
@@ -145,6 +146,9 @@ class EndoGRPOTrainer(GRPOTrainer):
         inputs = [{**example, "frozen_scores": scores} for example, scores in zip(inputs, self._scores)]
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._warn_if_equal(rewards)
+        if self.log_completions and self._endorm is not None:
+            tokens = self._endorm.per_token(prompts, completions, completion_ids_list, frozen_scores=self._scores)
+            self._log_completion_extra("endorm_tokens", [self._show(*x) for x in zip(completion_ids_list, tokens)])
         cut_off = [ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
         self._cut_off = torch.tensor(cut_off, device=self.accelerator.device)
         return rewards
@@ -225,6 +229,11 @@ class EndoGRPOTrainer(GRPOTrainer):
         rollout = torch.load(path, map_location="cpu", weights_only=True)
         self._step = rollout["step"]
         self._buffered_inputs = send_to_device(rollout["buffered_inputs"], self.accelerator.device)
+
+    def _show(self, ids: list[int], rewards: torch.Tensor) -> str:
+        """A response's tokens with their rewards, `token:+0.12 ...`, for the table of completions."""
+        tokens = self._tokenizer.convert_ids_to_tokens(ids)
+        return " ".join(f"{t}:{r:+.2f}" for t, r in zip(tokens, rewards.tolist()))
 
     def _warn_if_equal(self, rewards: torch.Tensor) -> None:
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)

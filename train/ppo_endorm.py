@@ -15,6 +15,7 @@ from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.recipe import (
     RewardArguments,
     build_rewards,
+    check_launcher,
     check_positions,
     checkpoint_to_resume,
     finish,
@@ -24,11 +25,14 @@ from train.recipe import (
     start_process_group,
     use_console,
 )
+from train.tracking import RunFolder, TrackingArguments
 
 
 def main() -> None:
-    args, model, data, reward = parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments)
+    types = (PPOConfig, ModelConfig, DataArguments, RewardArguments, TrackingArguments)
+    args, model, data, reward, tracking = parse_recipe(*types)
     logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
+    tracking.set_environment()
     start_process_group()
     args.model_init_kwargs = model_init_kwargs(model)
     tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
@@ -46,7 +50,9 @@ def main() -> None:
         quantization_config=get_quantization_config(model),
     )
     check_positions(trainer, counts["longest_prompt"])
+    check_launcher(trainer)
     use_console(trainer)
+    trainer.add_callback(RunFolder(trainer, model, data, reward, tracking))
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)
 

@@ -162,6 +162,19 @@ def checkpoint_to_resume(args) -> str | None:
     return wanted
 
 
+def check_launcher(trainer) -> None:
+    """Refuse to go on as another launcher than the one asked for (accelerate falls back from FSDP on CPUs, say).
+
+    Raises:
+        RuntimeError: naming both.
+    """
+    asked = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DEEPSPEED"}
+    got = str(trainer.accelerator.distributed_type).rpartition(".")[2]
+    for variable, wanted in asked.items():
+        if os.environ.get(variable, "false").lower() in ("true", "1") and got != wanted:
+            raise RuntimeError(f"The launcher asked for {wanted}, but accelerate set up {got}: it needs GPUs.")
+
+
 def check_positions(trainer, longest_prompt: int) -> None:
     """Refuse a run whose longest prompt and response would not fit into the model's positions.
 

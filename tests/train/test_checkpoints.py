@@ -1,0 +1,132 @@
+"""A checkpoint is complete or is not resumed from; a request to stop ends a run cleanly; a full disk loses nothing."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, tiny_model
+
+from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
+
+
+def test_the_newest_complete_checkpoint(tmp_path, caplog):
+    assert newest_complete(tmp_path) is None
+    assert newest_complete(tmp_path / "not there") is None
+    for step, complete in ((2, True), (9, True), (10, True), (11, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if complete:
+            mark_complete(tmp_path / f"checkpoint-{step}", step=step)
+    (tmp_path / "checkpoint-best").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert newest_complete(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert "checkpoint-11 was never finished" in caplog.text
+
+
+def test_a_full_disk_is_said_before_anything_is_lost(tmp_path, monkeypatch, caplog):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 9 * 10**8, 10**8))
+    assert enough_space(tmp_path, 10**8)
+    with caplog.at_level(logging.ERROR):
+        assert not enough_space(tmp_path, 10**8 + 1)
+    assert "NOT saving a checkpoint" in caplog.text
+    assert "save_total_limit" in caplog.text
+
+
+def test_the_estimate_of_a_checkpoints_size(tmp_path):
+    model = tiny_model()
+    n = sum(p.numel() for p in model.parameters())
+    assert checkpoint_bytes(model) == 4 * n + 8 * n
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size == pytest.approx(4 * n, rel=0.05)
+
+
+@pytest.fixture
+def run(saved_model, tmp_path):
+    """Starts train/ppo_endorm.py on a tiny model, one process, without waiting for it."""
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"{i}+{i}="}) + "\n" for i in range(64)))
+    recipe = yaml.safe_load((ROOT / "configs" / "demo" / "ppo.yaml").read_text())
+    recipe |= {"model_name_or_path": saved_model, "dataset_name": str(data), "output_dir": str(tmp_path / "run")}
+    recipe |= {"reward_funcs": ["endorm"], "reward_weights": None, "per_device_train_batch_size": 4}
+    recipe |= {"save_strategy": "steps", "save_steps": 5, "logging_steps": 1, "max_steps": 100_000}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+    def start(*flags):
+        command = [sys.executable, "train/ppo_endorm.py", "--config", str(tmp_path / "recipe.yaml"), *flags]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+    return start, tmp_path / "run"
+
+
+def wait_for(condition, process, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def last_step(folder):
+    return json.loads((folder / "trainer_state.json").read_text())["global_step"]
+
+
+def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
+    start, folder = run
+    process = start()
+    wait_for(lambda: newest_complete(folder), process)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output[-3000:]
+    assert "SIGTERM received" in output
+    stopped = json.loads((folder / INTERRUPTED).read_text())["step"]
+    assert newest_complete(folder) == str(folder / f"checkpoint-{stopped}")
+    assert last_step(folder / f"checkpoint-{stopped}") == stopped
+
+    # A save killed half-way leaves a folder without its last file; which moment a kill -9 hits would be chance.
+    half = folder / f"checkpoint-{stopped + 5}"
+    shutil.copytree(folder / f"checkpoint-{stopped}", half)
+    (half / COMPLETE).unlink()
+    (half / "model.safetensors").write_bytes(b"half")
+    process = start("--resume_from_checkpoint", "latest", "--max_steps", str(stopped + 3))
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, output[-3000:]
+    assert "was never finished" in output
+    assert last_step(folder) == stopped + 3
+    assert not (folder / INTERRUPTED).exists()
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_kill_9_then_resume(run):
+    start, folder = run
+    process = start()
+    wait_for(lambda: newest_complete(folder), process)
+    process.kill()
+    process.communicate()
+    step = last_step(Path(newest_complete(folder)))
+    process = start("--resume_from_checkpoint", "latest", "--max_steps", str(step + 2))
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, output[-3000:]
+    assert last_step(folder) == step + 2
+
+
+def test_a_stop_file_ends_the_run(run):
+    start, folder = run
+    process = start()
+    wait_for(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size, process)
+    (folder / "stop").touch()
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output[-3000:]
+    assert (folder / INTERRUPTED).exists()
+    assert newest_complete(folder)

@@ -1,0 +1,110 @@
+"""A run's folder tells what was run; W&B (offline) and TensorBoard hold the same, and nothing is sent unless asked."""
+
+import json
+import struct
+
+import pytest
+from helpers import COMMON_PPO, start_ppo
+
+from rewards import EndoRM
+from train.tracking import RunFolder, TrackingArguments, draw_training, versions
+
+
+def records(path):
+    """The protobuf records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, records in fragments."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, position, parts = path.read_bytes(), 7, b""  # after the file's own header
+    while position + 7 <= len(data):
+        room = 32768 - position % 32768
+        if room < 7:
+            position += room
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last fragment of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def run(saved_model, folder, **changes):
+    trainer = start_ppo(saved_model, folder, [EndoRM()], **changes)
+    tracking = TrackingArguments(run_group="a group", run_tags=["one", "two"])
+    tracking.set_environment()
+    trainer.add_callback(RunFolder(trainer, tracking))
+    trainer.train()
+    return trainer
+
+
+def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train/ppo_endorm.py", "--config", "x.yaml"])
+    run(saved_model, tmp_path, max_steps=2)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["command"][1:] == ["--config", "x.yaml"]
+    assert facts["versions"]["trl"] == versions()["trl"]
+    assert facts["recipe"]["kl_coef"] == COMMON_PPO["kl_coef"]
+    assert facts["recipe"]["run_group"] == "a group"
+    assert facts["processes"] == 1
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+    assert "kl/k1" in rows[0]
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
+        monkeypatch.delenv(name, raising=False)
+    tracked = {"report_to": "wandb", "run_name": "a name", "log_completions": True, "num_completions_to_print": 0}
+    run(saved_model, tmp_path / "run", max_steps=2, **tracked)
+    wandb.finish()
+
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found = list(records(file))
+    (start, *_) = [r.run for r in found if r.WhichOneof("record_type") == "run"]
+    assert (start.display_name, start.run_group, list(start.tags)) == ("a name", "a group", ["one", "two"])
+    assert start.project == "endorm"
+    updates = [u for r in found if r.WhichOneof("record_type") == "config" for u in r.config.update]
+    config = {u.key or "/".join(u.nested_key): u.value_json for u in updates}
+    assert json.loads(config["kl_coef"]) == COMMON_PPO["kl_coef"]
+    assert json.loads(config["versions"])["trl"] == versions()["trl"]
+    assert "git_commit" in config
+    logged = {k for r in found if r.WhichOneof("record_type") == "history" for k in history_keys(r.history)}
+    assert {"train/kl/k1", "train/reward", "train/critic/loss", "completions", "training"} <= logged
+    assert any(b"training-" in r.SerializeToString() and b"figure" in r.SerializeToString() for r in found)
+    table = json.loads(next(file.parent.glob("files/media/table/completions*.json")).read_text())
+    column = table["columns"].index("endorm_tokens")
+    assert all(":" in row[column] for row in table["data"])
+    assert list(file.parent.glob("files/media/images/training*.png"))
+
+
+def history_keys(history):
+    return [item.key or item.nested_key[0] for item in history.item]
+
+
+def test_tensorboard_holds_the_figure_too(saved_model, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(saved_model, tmp_path, max_steps=1, report_to="tensorboard")
+    events = accumulator.EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent))
+    events.Reload()
+    assert "train/kl/k1" in events.Tags()["scalars"]
+    assert events.Tags()["images"] == ["training"]
+
+
+def test_a_resumed_run_drops_the_metrics_of_steps_it_repeats(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s}) + "\n" for s in (1, 2, 3, 4)))
+    RunFolder._keep_metrics_up_to(2, path)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+    RunFolder._keep_metrics_up_to(0, path)
+    assert path.read_text() == ""
+
+
+def test_a_figure_of_nothing_is_no_figure(tmp_path):
+    draw_training([{"step": 1, "other": 2.0}], tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()

@@ -1,0 +1,163 @@
+"""A run's folder describes itself: run.json, metrics.jsonl and training.png; W&B and TensorBoard get the same."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+PACKAGES = ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "deepspeed", "wandb", "vllm"]
+PANELS = {  # title: the first of these metrics that was logged
+    "reward (nats)": ("reward",),
+    "KL to the frozen base, k1 (nats a token)": ("kl/k1",),
+    "entropy (nats a token)": ("entropy",),
+    "response length (tokens)": ("completions/mean_length",),
+    "share that ended": ("completions/eos_rate",),
+    "explained variance of the critic": ("critic/explained_variance",),
+}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, those not installed left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this file is in, with "+changes" if it was edited; None without git or checkout."""
+    here = Path(__file__).parent
+    try:
+        run = {"cwd": here, "capture_output": True, "text": True, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+@dataclass
+class TrackingArguments:
+    """Names of the run in Weights & Biases, beside TRL's own run_name and report_to. Nothing is sent unless report_to
+    says so."""
+
+    run_project: str = field(default="endorm", metadata={"help": "W&B project; the WANDB_PROJECT variable wins."})
+    run_group: str | None = field(default=None, metadata={"help": "W&B group, e.g. one for all seeds of a recipe."})
+    run_tags: list[str] | None = field(default=None, metadata={"help": "W&B tags."})
+
+    def set_environment(self) -> None:
+        """Tell W&B through its own variables; those that are set already win."""
+        os.environ.setdefault("WANDB_PROJECT", self.run_project)
+        if self.run_group:
+            os.environ.setdefault("WANDB_RUN_GROUP", self.run_group)
+        if self.run_tags:
+            os.environ.setdefault("WANDB_TAGS", ",".join(self.run_tags))
+
+
+def draw_training(rows: list[dict], path: Path) -> None:
+    """The panels of PANELS that `rows` (logged metrics, each with "step") can fill, as a PNG."""
+    shown = {title: names for title, names in PANELS.items() if any(n in row for n in names for row in rows)}
+    if not shown:
+        return
+    columns = min(3, len(shown))
+    figure = Figure(figsize=(4 * columns, 3 * -(-len(shown) // columns)), layout="constrained")
+    axes = figure.subplots(-(-len(shown) // columns), columns, squeeze=False).flat
+    for axis, (title, names) in zip(axes, shown.items()):
+        points = [(row["step"], row[n]) for row in rows for n in names if row.get(n) is not None]
+        axis.plot(*zip(*points), marker="." if len(points) < 20 else None)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.grid(alpha=0.3)
+    for axis in list(axes)[len(shown) :]:
+        axis.axis("off")
+    figure.savefig(path, dpi=120)
+
+
+class RunFolder(TrainerCallback):
+    """Writes run.json before, metrics.jsonl during and training.png after a training, and passes them to trackers.
+
+    Args:
+        trainer: whose run it is.
+        recipe: the parsed dataclasses, beside the trainer's own arguments.
+    """
+
+    def __init__(self, trainer, *recipe):
+        self.trainer = trainer
+        self._tensorboard_folder = None
+        self.recipe = {k: v for part in recipe for k, v in asdict(part).items()}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        facts = {
+            "command": sys.argv,
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "processes": self.trainer.accelerator.num_processes,
+            "launcher": str(self.trainer.accelerator.distributed_type),
+            "resumed_at_step": state.global_step,
+            "recipe": args.to_sanitized_dict() | self.recipe,
+        }
+        folder = Path(args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
+        self._keep_metrics_up_to(state.global_step, folder / "metrics.jsonl")
+        if (run := self._wandb_run()) is not None:
+            config = {k: facts[k] for k in ("git_commit", "versions", "processes", "launcher")}
+            run.config.update(config | self.recipe, allow_val_change=True)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs:
+            row = {"step": state.global_step, "time": round(time.time(), 3), **logs}
+            with (Path(args.output_dir) / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            for callback in self.trainer.callback_handler.callbacks:
+                if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                    self._tensorboard_folder = callback.tb_writer.log_dir
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        path = Path(args.output_dir) / "training.png"
+        draw_training(state.log_history, path)
+        if not path.exists():
+            return
+        if (run := self._wandb_run()) is not None:
+            import wandb
+
+            run.log({"training": wandb.Image(str(path))})
+            artifact = wandb.Artifact(f"training-{run.id}", type="figure")
+            artifact.add_file(str(path))
+            run.log_artifact(artifact)
+        if self._tensorboard_folder is not None:  # its own writer is closed by now
+            from torch.utils.tensorboard import SummaryWriter
+
+            with SummaryWriter(self._tensorboard_folder) as writer:
+                writer.add_image("training", imread(path), state.global_step, dataformats="HWC")
+
+    def _wandb_run(self):
+        if "wandb" not in self.trainer.args.report_to:
+            return None
+        import wandb
+
+        return wandb.run
+
+    @staticmethod
+    def _keep_metrics_up_to(step: int, path: Path) -> None:
+        """A resumed run repeats the steps after its checkpoint: their rows go."""
+        rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [row for row in rows if row and json.loads(row)["step"] <= step] if step else []
+        path.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
