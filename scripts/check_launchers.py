@@ -1,0 +1,130 @@
+"""Run PPO and GRPO under every launcher that works without a GPU and compare them with one process.
+
+    python scripts/check_launchers.py [--data my_problems.jsonl] [--model outputs/rehearsal]
+
+Each run takes 3 steps on the same prompts with the same global batch, its responses chosen greedily so that all runs
+see the same ones. The table shows how far token rewards, KL, loss and gradient norm of the first step are from one
+process's, and whether the saved policy loads with plain transformers and generates, and the critic came back. The
+default frozen base is not the policy but a model like it, so that there is a KL to compare. Exit code 1 if a run
+differs.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from train.critic import CriticLearner
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHERS = {"single": 1, "cpu_ddp": 2, "cpu_zero2": 2, "cpu_zero3": 2}  # accelerate file: processes
+RECIPES = {algorithm: f"configs/math/{algorithm}_qwen2.5_math_7b.yaml" for algorithm in ("ppo", "grpo")}
+COMPARED = ("loss", "grad_norm", "reward", "token_rewards/mean", "token_rewards/std", "kl/k1", "kl/k3", "entropy")
+GLOBAL_BATCH = 8
+
+
+def rehearsal_models(folder: Path) -> tuple[str, str]:
+    """Two models of one tokenizer, as make_rehearsal_model.py makes them of the project's own texts."""
+    spec = importlib.util.spec_from_file_location("rehearsal", ROOT / "scripts" / "make_rehearsal_model.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    texts = list(module.project_texts())
+    for seed in (0, 1):
+        module.make_rehearsal_model(texts, folder / str(seed), vocab_size=512, hidden_size=32, seed=seed)
+    return str(folder / "0"), str(folder / "1")
+
+
+def example_problems(path: Path) -> str:
+    rows = ({"problem": f"What is {a} + {2 * a}?", "solution": f"\\boxed{{{3 * a}}}"} for a in range(64))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, output: Path) -> dict:
+    """One run. Returns the metrics of its first step."""
+    fields = {
+        "model_name_or_path": model,
+        "frozen_base": frozen,
+        "dataset_name": data,
+        "output_dir": output,
+        "use_cpu": True,
+        "bf16": False,
+        "frozen_dtype": "float32",
+        "max_steps": 3,
+        "learning_rate": 1e-4,
+        "per_device_train_batch_size": GLOBAL_BATCH // LAUNCHERS[launcher],
+        "gradient_accumulation_steps": 1,
+        "steps_per_generation": 1,
+        "max_completion_length": 16,
+        "top_k": 1,
+        "save_steps": 3,
+    }
+    flags = [str(x) for name, value in fields.items() for x in (f"--{name}", value)]
+    if algorithm == "grpo":
+        flags += ["--num_generations", "4", "--beta", "0.1"]
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--config_file", f"configs/accelerate/{launcher}.yaml", f"train/{algorithm}_endorm.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [*command, "--config", RECIPES[algorithm], *flags], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{algorithm} under {launcher} failed:\n{done.stderr[-4000:]}")
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    return next(row for row in history if row["step"] == 1)
+
+
+def reloads(algorithm: str, folder: Path) -> bool:
+    """Whether the saved policy generates with plain transformers, and the critic and its optimizer are there."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([tokenizer("What is 1 + 1?")["input_ids"]])
+    generated = model.generate(ids, max_new_tokens=3, do_sample=False).shape[1] > ids.shape[1]
+    saved = [(folder / "checkpoint-3" / name).exists() for name in CriticLearner.FILES]
+    return generated and (all(saved) or algorithm == "grpo")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder of a small model with a chat template; default one made on the spot")
+    parser.add_argument("--data", help="file of problems; default a few sums")
+    parser.add_argument("--algorithms", nargs="+", choices=RECIPES, default=list(RECIPES), help="what to run")
+    parser.add_argument("--launchers", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS), help="under what")
+    parser.add_argument("--tolerance", type=float, default=1e-3, help="largest difference allowed")
+    args = parser.parse_args(argv)
+
+    failed = False
+    with tempfile.TemporaryDirectory() as scratch:
+        model, frozen = (args.model, args.model) if args.model else rehearsal_models(Path(scratch))
+        data = args.data or example_problems(Path(scratch) / "problems.jsonl")
+        print(f"| {'run':16} | " + " | ".join(f"{name:>18}" for name in COMPARED) + " | reloads |", flush=True)
+        print("|---" * (len(COMPARED) + 2) + "|", flush=True)
+        for algorithm in args.algorithms:
+            reference: dict = {}
+            for launcher in ["single", *(name for name in args.launchers if name != "single")]:
+                output = Path(scratch) / f"{algorithm}_{launcher}"
+                row = launch(algorithm, launcher, model, frozen, data, output)
+                reference = reference or row
+                cells = []
+                for name in COMPARED:
+                    if name not in row:
+                        cells.append(f"{'':>18}")
+                        continue
+                    difference = abs(row[name] - reference[name])
+                    failed |= difference > args.tolerance * max(1.0, abs(reference[name]))
+                    shown = f"{row[name]:.5f}" if row is reference else f"{row[name]:.5f} ({difference:.0e})"
+                    cells.append(f"{shown:>18}")
+                fine = reloads(algorithm, output)
+                failed |= not fine
+                print(f"| {algorithm + ' ' + launcher:16} | " + " | ".join(cells) + f" | {fine!s:7} |", flush=True)
+    print("FAILED" if failed else f"all within {args.tolerance:g} of one process")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
