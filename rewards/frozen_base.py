@@ -47,9 +47,15 @@ class TokenScores:
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
+    model = unwrap_parallel(model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def unwrap_parallel(model: nn.Module) -> nn.Module:
+    """The module inside DDP and DeepSpeed wrappers, a PEFT model kept."""
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return model
 
 
 class FrozenBase:
@@ -62,7 +68,6 @@ class FrozenBase:
         batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
         block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
         autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
-
     """
 
     def __init__(
@@ -189,9 +194,9 @@ class FrozenBase:
                     states, weight, bias, actions, temperatures, self.logit_rule, self.block
                 )
 
-        return self._inside_forward(run, ids)
+        return self._inside_forward(run, ids, self._autocast)
 
-    def _inside_forward(self, function, ids: Tensor):
+    def _inside_forward(self, function, ids: Tensor, autocast=contextlib.nullcontext):
         """Run `function` in place of the forward of the innermost wrapped module, through all of its wrappers.
 
         The hooks by which DeepSpeed and FSDP2 gather weights hang on the wrapped module's forward: work done outside
@@ -209,7 +214,7 @@ class FrozenBase:
         inner.eval()  # no dropout, no gradient checkpointing
         inner.forward = forward
         try:
-            with adapter_off, self._autocast():
+            with adapter_off, autocast():
                 self.model(ids)
         finally:
             if patched is None:
@@ -230,10 +235,11 @@ class FrozenBase:
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 ours = self.logit_rule(head_logits(states[0], weight, bias))
-            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits[0].float()
+            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits[0]
 
         ours, theirs = self._inside_forward(both, ids)
-        tolerance = 1e-3 if next(self._lm.parameters()).dtype == torch.float32 else 0.1
+        tolerance = 1e-3 if theirs.dtype == torch.float32 else 0.1
+        theirs = theirs.float()
         if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise ValueError(
                 f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
@@ -272,13 +278,6 @@ class FrozenBase:
         most = torch.tensor(rounds, device=self.device)
         dist.all_reduce(most, dist.ReduceOp.MAX)
         return int(most)
-
-
-def unwrap_parallel(model: nn.Module) -> nn.Module:
-    """The module inside DDP and DeepSpeed wrappers, PEFT model kept."""
-    while isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module
-    return model
 
 
 def batches_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:

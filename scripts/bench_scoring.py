@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     median = {name: statistics.median(times) for name, times in seconds.items()}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip() or None
     result = {
-        "command": "python " + " ".join(sys.argv),
+        "command": "python " + " ".join(Path(a).name if a == str(args.seed_script) else a for a in sys.argv),
         "commit": commit,
         "settings": {k: v for k, v in vars(args).items() if k not in ("output", "seed_script")},
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),

@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,13 @@ def example_problems(path: Path) -> str:
     return str(path)
 
 
+def free_port() -> int:
+    """A port for the processes to meet at, so that two of these scripts can run at once."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, output: Path) -> dict:
     """One run. Returns the metrics of its first step."""
     fields = {
@@ -69,7 +77,8 @@ def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, ou
     if algorithm == "grpo":
         flags += ["--num_generations", "4", "--beta", "0.1"]
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", f"configs/accelerate/{launcher}.yaml", f"train/{algorithm}_endorm.py"]
+    command += ["--config_file", f"configs/accelerate/{launcher}.yaml", "--main_process_port", str(free_port())]
+    command.append(f"train/{algorithm}_endorm.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [*command, "--config", RECIPES[algorithm], *flags], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -136,6 +136,16 @@ def test_bf16_weights_give_fp32_logits():
         torch.testing.assert_close(s.q, e.q, atol=0.5, rtol=0.05)
 
 
+def test_under_autocast_the_backbone_is_bf16_and_the_logits_are_not():
+    model = tiny_model(initializer_range=1.5)  # logits in the tens, where bf16 is off by more than the check allows
+    scores = FrozenBase(model, autocast=lambda: torch.autocast("cpu", torch.bfloat16)).score(PROMPTS, RESPONSES)
+    for s, e in zip(scores, FrozenBase(model).score(PROMPTS, RESPONSES)):
+        assert e.v[1.0].max() > 10
+        assert s.q.dtype == torch.float32
+        assert not torch.equal(s.q, s.q.bfloat16().float())
+        assert not torch.equal(s.q, e.q)
+
+
 def test_reward_function_scores_ids_as_they_are_and_shares_scores():
     model, tokenizer = tiny_model(), tiny_tokenizer()
     rm = EndoRM(FrozenBase(model), tokenizer)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,11 @@ def problems(tmp_path_factory) -> str:
 
 def launch(script: str, recipe: str, output: Path, launcher=ONE_PROCESS, check=True, **fields):
     flags = [x for k, v in fields.items() for x in (f"--{k}", str(v))]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher, f"train/{script}.py"]
+    with socket.socket() as s:  # a free port, so that tests can run side by side
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", port, *launcher]
+    command.append(f"train/{script}.py")
     command += ["--config", recipe, "--output_dir", str(output), *flags]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, env=environment)
