@@ -1,14 +1,18 @@
-"""A PPO trainer on a tiny model, for tests of what happens around training."""
+"""Trainers on tiny models, in this process, in a second or two."""
 
 from conftest import tiny_tokenizer
 from datasets import Dataset
+from trl import GRPOConfig
 
+from rewards import EndoRM
+from train.grpo_trainer import EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig, PPOTrainer
 
-COMMON_PPO = {
+COMMON = {
     "per_device_train_batch_size": 4,
-    "max_completion_length": 4,
-    "kl_coef": 0.02,
+    "steps_per_generation": 2,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
     "logging_steps": 1,
     "save_strategy": "no",
     "report_to": "none",
@@ -17,9 +21,27 @@ COMMON_PPO = {
     "gradient_checkpointing": False,
     "disable_tqdm": True,
 }
+PROMPTS = Dataset.from_dict({"prompt": ["ab", "cde", "f", "gh=", "ijk", "l", "mn", "o+p"] * 4})
 
 
-def start_ppo(model, folder, rewards, **changes):
-    args = PPOConfig(output_dir=str(folder), **(COMMON_PPO | changes))
-    prompts = Dataset.from_dict({"prompt": [f"{i}+{i}=" for i in range(16)]})
-    return PPOTrainer(model, rewards, args, train_dataset=prompts, processing_class=tiny_tokenizer())
+def ppo(model, folder, rewards=None, trainer_kwargs=None, **changes):
+    args = PPOConfig(output_dir=str(folder), **(COMMON | {"max_steps": 2} | changes))
+    rewards = rewards or [EndoRM()]
+    kwargs = {"train_dataset": PROMPTS, "processing_class": tiny_tokenizer()} | (trainer_kwargs or {})
+    return PPOTrainer(model, rewards, args, **kwargs)
+
+
+def grpo(model, folder, cls=EndoGRPOTrainer, rewards=None, **changes):
+    settings = COMMON | {"max_steps": 2, "num_generations": 4, "beta": 0.01} | changes
+    rewards = rewards or [EndoRM()]
+    args = GRPOConfig(output_dir=str(folder), **settings)
+    return cls(model, rewards, args, train_dataset=PROMPTS, processing_class=tiny_tokenizer())
+
+
+def trained(trainer):
+    trainer.train()
+    return trainer
+
+
+def history(trainer, key):
+    return [row[key] for row in trainer.state.log_history if key in row]

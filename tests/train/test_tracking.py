@@ -4,9 +4,8 @@ import json
 import struct
 
 import pytest
-from helpers import COMMON_PPO, start_ppo
+from helpers import ppo
 
-from rewards import EndoRM
 from train.tracking import RunFolder, TrackingArguments, draw_training, versions
 
 
@@ -31,7 +30,7 @@ def records(path):
 
 
 def run(saved_model, folder, **changes):
-    trainer = start_ppo(saved_model, folder, [EndoRM()], **changes)
+    trainer = ppo(saved_model, folder, kl_coef=0.02, **changes)
     tracking = TrackingArguments(run_group="a group", run_tags=["one", "two"])
     tracking.set_environment()
     trainer.add_callback(RunFolder(trainer, tracking))
@@ -45,7 +44,7 @@ def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["command"][1:] == ["--config", "x.yaml"]
     assert facts["versions"]["trl"] == versions()["trl"]
-    assert facts["recipe"]["kl_coef"] == COMMON_PPO["kl_coef"]
+    assert facts["recipe"]["kl_coef"] == 0.02
     assert facts["recipe"]["run_group"] == "a group"
     assert facts["processes"] == 1
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -71,7 +70,7 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
     assert start.project == "endorm"
     updates = [u for r in found if r.WhichOneof("record_type") == "config" for u in r.config.update]
     config = {u.key or "/".join(u.nested_key): u.value_json for u in updates}
-    assert json.loads(config["kl_coef"]) == COMMON_PPO["kl_coef"]
+    assert json.loads(config["kl_coef"]) == 0.02
     assert json.loads(config["versions"])["trl"] == versions()["trl"]
     assert "git_commit" in config
     logged = {k for r in found if r.WhichOneof("record_type") == "history" for k in history_keys(r.history)}
