@@ -1,0 +1,90 @@
+"""The preflight plan against what a real trainer holds, and its verdicts on the recipes."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+from helpers import COMMON, ppo, trained
+from peft import LoraConfig
+
+from train.memory_plan import GIB, Plan, make_plan, proposals, read_shape
+
+SHAPES = {  # Qwen2.5-Math
+    "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
+    "1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("plan", ROOT / "scripts" / "plan.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    return module
+
+
+@pytest.fixture
+def model(tmp_path):
+    def write(size):
+        config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 28}
+        config |= SHAPES[size] | {"vocab_size": 151936 + 128 * (size == "7b"), "tie_word_embeddings": size == "1.5b"}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return str(tmp_path)
+
+    return write
+
+
+def bytes_of(tensors) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_weights_and_optimizer_are_within_a_tenth_of_the_measured(lora, script, saved_model, tmp_path):
+    recipe = script.read_recipe(ROOT / "configs" / "demo" / "ppo.yaml") | COMMON
+    kwargs = {}
+    if lora:
+        recipe |= {"use_peft": True, "lora_r": 4}
+        kwargs["peft_config"] = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    plan = make_plan(read_shape(saved_model), recipe, "single", 1)
+    trainer = trained(ppo(saved_model, tmp_path, trainer_kwargs=kwargs, max_steps=1))
+    moments = [x for s in trainer.optimizer.state.values() for x in s.values() if torch.is_tensor(x) and x.ndim > 0]
+    assert plan.parts["policy"] == pytest.approx(bytes_of(trainer.model.parameters()), rel=0.1)
+    assert plan.parts["optimizer (AdamW)"] == pytest.approx(bytes_of(moments), rel=0.1)
+    frozen = 0 if lora else bytes_of(trainer.frozen_base._lm.parameters())
+    assert plan.parts["frozen base"] == pytest.approx(frozen, rel=0.1)
+
+
+def test_the_7b_recipe_fits_on_8_gpus_of_80_gb_and_not_on_one_of_24(script, model, capsys):
+    recipe = ["--config", str(ROOT / "configs/math/ppo_qwen2.5_math_7b.yaml"), "--model_name_or_path", model("7b")]
+    assert script.main([*recipe, "--accelerate", "configs/accelerate/zero3.yaml", "--gpus", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "7.62B parameters" in out
+    assert "This fits." in out
+    assert script.main([*recipe, "--gpus", "1", "--gpu_memory", "24"]) == 1
+    out = capsys.readouterr().out
+    assert "does NOT fit" in out
+    assert "configs/math/ppo_qwen2.5_math_1.5b_lora.yaml" in out
+    assert "LoRA" in out.split("What would:")[1].splitlines()[1]
+
+
+def test_the_lora_recipe_fits_on_one_gpu_of_80_gb(script, model):
+    recipe = ["--config", str(ROOT / "configs/math/ppo_qwen2.5_math_1.5b_lora.yaml")]
+    assert script.main([*recipe, "--model_name_or_path", model("1.5b"), "--gpu_memory", "80"]) == 0
+
+
+def test_proposals_do_fit(script, model):
+    recipe = script.read_recipe(ROOT / "configs/math/ppo_qwen2.5_math_7b.yaml")
+    shape = read_shape(model("7b"))
+    assert shape.parameters == 7_615_616_512  # of the published checkpoint
+    found = proposals(shape, recipe, "ddp", 8, 60 * GIB)
+    assert any("zero3" in text for text in found)
+    assert all(float(text.rsplit(": ", 1)[1].split()[0]) <= 60 for text in found)
+
+
+def test_the_peak_counts_one_moment_only_and_launchers_must_be_known(script, saved_model):
+    parts = {"policy": 10, "generation: KV cache": 5, "scoring: states and logits": 7, "update: activations": 6}
+    assert Plan(parts, {}).peak == 17
+    recipe = script.read_recipe(ROOT / "configs/demo/grpo.yaml")
+    with pytest.raises(ValueError, match="Unknown launcher 'zero4'"):
+        make_plan(read_shape(saved_model), recipe, "zero4", 1)
