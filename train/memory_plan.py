@@ -113,9 +113,8 @@ def make_plan(shape: Shape, recipe: dict, launcher: str, gpus: int) -> Plan:
     kept_layers = 1 if recipe["gradient_checkpointing"] else shape.layers
     checkpoints = shape.layers * shape.hidden * compute
     rows, columns = BLOCKS["cuda"]
-    features = (
-        rollout * recipe["max_completion_length"] * shape.hidden * compute if recipe["algorithm"] == "ppo" else 0
-    )
+    critic = recipe["algorithm"] == "ppo"  # it keeps the frozen hidden states of a rollout
+    features = critic * rollout * recipe["max_completion_length"] * shape.hidden * compute
     split_policy = "P" in SPLIT[name]
     parts = {
         "policy": share(policy, "P"),
@@ -157,11 +156,8 @@ def proposals(shape: Shape, recipe: dict, launcher: str, gpus: int, memory: int)
     ]
     found = []
     for text, changes, other in options:
-        if (
-            (other == "zero3" and gpus == 1)
-            or all(recipe.get(k) == v for k, v in changes.items())
-            and other == launcher
-        ):
+        nothing_new = other == launcher and all(recipe.get(k) == v for k, v in changes.items())
+        if nothing_new or (other == "zero3" and gpus == 1):
             continue
         peak = make_plan(shape, recipe | changes, other, gpus).peak
         if peak <= memory:
