@@ -15,19 +15,18 @@ import math
 import platform
 import random
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from rewards import FrozenBase
 from rewards.endorm import endogenous_rewards
 from rewards.lm_head import BLOCKS, head_logits
+from train.tracking import git_commit, versions
 
 PRESETS = {  # hidden size, intermediate size, layers, heads, key-value heads
     "tiny": (256, 1024, 2, 4, 2),
@@ -137,14 +136,13 @@ def main(argv: list[str] | None = None) -> None:
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - start)
     median = {name: statistics.median(times) for name, times in seconds.items()}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip() or None
     result = {
         "command": "python " + " ".join(Path(a).name if a == str(args.seed_script) else a for a in sys.argv),
-        "commit": commit,
+        "commit": git_commit(),
         "settings": {k: v for k, v in vars(args).items() if k not in ("output", "seed_script")},
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions(),
         "seconds": {name: [round(t, 4) for t in times] for name, times in seconds.items()},
         "median_over_ours": {name: round(median[name] / median["ours"], 3) for name in runs},
         "tokens_per_second": round(args.batch * args.response_tokens / median["ours"]),

@@ -6,10 +6,8 @@ training steps, read from trainer_state.json in the policy folder).
 
 import argparse
 import json
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.demo_task import demo_accuracy
+from train.tracking import git_commit, versions
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
 PANELS = {
@@ -26,9 +25,7 @@ PANELS = {
     "KL to the base": ("kl/k1", "kl"),
     "response length (tokens)": ("completions/mean_length",),
 }
-PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy", "scipy", "matplotlib")
 MAKE_BASE = "make it with scripts/make_demo_base.py"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def read_prompts(path: Path, n: int) -> list[str]:
@@ -149,15 +146,6 @@ def draw_training(history: list[dict], rows: dict[tuple[str, str], dict], path: 
     figure.savefig(path, dpi=120)
 
 
-def git_commit() -> str | None:
-    """The commit of this checkout, or None outside a git checkout or without git."""
-    try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line entry; leaves with a message that names the missing input if there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -202,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
         "finding": sentence,
         "seconds": args.seconds_so_far + time.perf_counter() - start,
         "seed": args.seed,
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "command": sys.argv if argv is None else ["scripts/eval_demo.py", *argv],
         "commit": git_commit(),
     }

@@ -82,11 +82,14 @@ class StopOnRequest(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self._handlers = {s: signal.signal(s, self._on_signal) for s in self.SIGNALS}
         if args.should_save:
-            for name in (INTERRUPTED, self.STOP_FILE):
-                (Path(args.output_dir) / name).unlink(missing_ok=True)
+            (Path(args.output_dir) / INTERRUPTED).unlink(missing_ok=True)
 
     def on_step_end(self, args, state, control, **kwargs):
-        told = self.told or (args.should_save and (Path(args.output_dir) / self.STOP_FILE).exists())
+        stop_file = Path(args.output_dir) / self.STOP_FILE
+        told = self.told
+        if args.should_save and stop_file.exists():  # also one from before the first step
+            stop_file.unlink()
+            told = True
         accelerator = self.trainer.accelerator
         if accelerator.num_processes > 1:
             told = int(accelerator.gather(torch.tensor([int(told)], device=accelerator.device)).max())

@@ -19,7 +19,14 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import EndoRM, FrozenBase, TokenScores
-from train.checkpoints import StopOnRequest, checkpoint_bytes, checkpoint_folder, enough_space, mark_complete
+from train.checkpoints import (
+    COMPLETE,
+    StopOnRequest,
+    checkpoint_bytes,
+    checkpoint_folder,
+    enough_space,
+    mark_complete,
+)
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.token_reward import wrap_rewards
 
@@ -74,7 +81,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         self._check_dataset()
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
         self._lend_frozen_base(endorms)
-        self._endorm = endorms[0] if endorms else None
+        # the reward whose forward is the shared one: its token rewards cost nothing, for the table of completions
+        self._endorm = next((f for f in endorms if f.base is self.frozen_base and f.system_prompt is None), None)
         self.alphas = tuple(dict.fromkeys(f.alpha for f in endorms if f.base is self.frozen_base)) or (1.0,)
         self._prompt_ids: list[list[int]] = []
         self._scores: list[TokenScores] = []
@@ -197,6 +205,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         if not self._agree(not self.args.should_save or self._has_space(output_dir)):
             return
         folder = checkpoint_folder(output_dir, self.state.global_step)
+        if self.args.should_save:
+            (folder / COMPLETE).unlink(missing_ok=True)  # of an earlier run through the same step
         limit, self.args.save_total_limit = self.args.save_total_limit, None  # delete old ones only after this one
         try:
             super()._save_checkpoint(model, trial)

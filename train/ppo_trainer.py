@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig
 from trl.models.utils import disable_gradient_checkpointing
 
-from rewards import EndoRM
 from train.critic import Critic, CriticLearner
 from train.grpo_trainer import EndoGRPOTrainer, response_mask
 from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
@@ -110,11 +109,10 @@ class PPOTrainer(EndoGRPOTrainer):
     def __init__(self, model, reward_funcs, args: PPOConfig, **kwargs):
         self.dense_rewards = args.reward_placement == "dense"
         super().__init__(model, reward_funcs, args, **kwargs)
-        endorm = next((f.func for f in self.reward_funcs if isinstance(getattr(f, "func", None), EndoRM)), None)
         # V(s) is the shaping potential of the dense undiscounted Q - V reward, see Critic
-        shaped = endorm and (endorm.form, endorm.reduce, endorm.discount) == ("reward", "sum", 1.0)
-        shaped = shaped and self.dense_rewards
-        coefficient = self.reward_weights.tolist()[self.reward_func_names.index(endorm.__name__)] if shaped else 0.0
+        endorm, coefficient = self._endorm, 0.0
+        if self.dense_rewards and endorm and (endorm.form, endorm.reduce, endorm.discount) == ("reward", "sum", 1.0):
+            coefficient = self.reward_weights.tolist()[self.reward_func_names.index(endorm.__name__)]
         hidden_size = self.model.config.get_text_config().hidden_size
         critic = Critic(hidden_size, args.critic_width, coefficient, args.seed).to(self.accelerator.device)
         self.critic = CriticLearner(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, tiny_model
+from helpers import ppo, trained
 
 from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
 
@@ -121,12 +122,26 @@ def test_kill_9_then_resume(run):
     assert last_step(folder) == step + 2
 
 
-def test_a_stop_file_ends_the_run(run):
+def test_a_stop_file_ends_the_run_even_one_from_before_its_first_step(run):
     start, folder = run
-    process = start()
-    wait_for(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size, process)
+    folder.mkdir()
     (folder / "stop").touch()
-    output = process.communicate(timeout=60)[0]
+    process = start()
+    output = process.communicate(timeout=90)[0]
     assert process.returncode == 0, output[-3000:]
     assert (folder / INTERRUPTED).exists()
-    assert newest_complete(folder)
+    assert newest_complete(folder) == str(folder / "checkpoint-1")
+    assert not (folder / "stop").exists()  # it is obeyed once
+
+
+def test_writing_over_a_checkpoint_takes_its_mark_away_first(saved_model, tmp_path, monkeypatch):
+    trainer = trained(ppo(saved_model, tmp_path, max_steps=1, save_strategy="steps", save_steps=1))
+    assert newest_complete(tmp_path) == str(tmp_path / "checkpoint-1")
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(trainer), "_save_optimizer_and_scheduler", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer._save_checkpoint(trainer.model, None)
+    assert newest_complete(tmp_path) is None
