@@ -6,7 +6,7 @@
 from importlib import import_module
 
 from rewards.endorm import EndoRM
-from rewards.frozen_base import FrozenBase, TokenScores
+from rewards.frozen_base import FrozenBase
 from rewards.frozen_reward import FrozenReward
 from rewards.generative_verifier import GenerativeVerifier
 from rewards.implicit_reward import ImplicitReward
@@ -14,6 +14,7 @@ from rewards.pairwise_judge import PairwiseJudge
 from rewards.pointwise_judge import PointwiseJudge
 from rewards.shaping import Shaping
 from rewards.steps import StepReward
+from rewards.token_scores import TokenScores
 from rewards.trained_reward import TrainedReward
 
 REWARDS = {
@@ -27,6 +28,8 @@ REWARDS = {
     "negative_entropy": "rewards.negative_entropy.NegativeEntropy",
     "mean_log_likelihood": "rewards.likelihood.MeanLogLikelihood",
     "sequence_log_likelihood": "rewards.likelihood.SequenceLogLikelihood",
+    "rlpr": "rewards.rlpr.RLPR",
+    "verifree": "rewards.verifree.VeriFree",
     "accuracy": "rewards.verifiable.Accuracy",
     "reasoning_accuracy": "rewards.verifiable.ReasoningAccuracy",
     "exact_numeric": "rewards.verifiable.ExactNumeric",

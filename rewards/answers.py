@@ -15,6 +15,7 @@ from math_verify import parse, verify
 from rewards.encoding import response_text
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_BRACED_BOX = re.compile(rf"{_BOX.pattern}\s*\{{")
 _BRACELESS_END = re.compile(r"[$\n]|\\\)|\\\]")
 _SECONDS = 2  # for one answer to be parsed, or two to be compared; after that they count as different
 
@@ -22,6 +23,12 @@ _SECONDS = 2  # for one answer to be parsed, or two to be compared; after that t
 def has_box(text: str) -> bool:
     r"""Whether there is a ``\boxed`` (or ``\fbox``) in ``text``, closed or not."""
     return _BOX.search(text) is not None
+
+
+def box_start(text: str) -> int | None:
+    r"""Where the content of the last ``\boxed{`` (or ``\fbox{``) in ``text`` begins, closed or not; None without."""
+    boxes = list(_BRACED_BOX.finditer(text))
+    return boxes[-1].end() if boxes else None
 
 
 def last_boxed(text: str) -> str | None:

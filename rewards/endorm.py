@@ -21,8 +21,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewards.frozen_base import FrozenBase, TokenScores
+from rewards.frozen_base import FrozenBase
 from rewards.frozen_reward import FrozenReward
+from rewards.token_scores import TokenScores
 
 FORMS = ("reward", "logprob")
 REDUCES = ("sum", "mean")

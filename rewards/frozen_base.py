@@ -13,9 +13,7 @@ in the notation of "Generalist Reward Models: Found Inside Large Language Models
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -23,34 +21,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from rewards.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
+from rewards.token_scores import TokenScores, split_statistics
 
 # Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
 WORTH_SHARING = 1.5
-
-
-@dataclass
-class TokenScores:
-    """What the frozen base says about one response of T tokens. All fp32, in nats, except `hidden`.
-
-    Attributes:
-        log_probs: (T,) log-probability of each token at the sampling temperature.
-        q: (T,) Q(s_h, a_h), the logit of each token.
-        v: {alpha: (T+1,)} soft value of the state before each token and, last, of the state after all of them.
-        vocab_size: number of logits, |V| in the boundary value alpha * log|V|.
-        hidden: (T+1, H) last hidden state of the same states in the model's dtype, or None if it was not asked for.
-        base: the frozen base that said it.
-        entropy: (T,) entropy of the next-token distribution at temperature 1 before each token, if it was asked for.
-        self_certainty: (T,) KL(uniform || that distribution), if it was asked for.
-    """
-
-    log_probs: Tensor
-    q: Tensor
-    v: dict[float, Tensor]
-    vocab_size: int
-    hidden: Tensor | None = None
-    base: FrozenBase | None = field(default=None, repr=False)
-    entropy: Tensor | None = None
-    self_certainty: Tensor | None = None
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -67,7 +41,7 @@ def unwrap_parallel(model: nn.Module) -> nn.Module:
 
 
 class FrozenBase:
-    """A causal LM that only scores. Its parameters are never changed.
+    """A causal LM that only scores. Its parameters are never changed here.
 
     Args:
         model: a causal LM of transformers: plain, or wrapped by DDP, DeepSpeed (ZeRO-3 included) or sharded by FSDP2.
@@ -76,10 +50,16 @@ class FrozenBase:
         batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
         block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
         autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
+        online: score a policy as it stands while it is trained elsewhere, with its adapter on: nothing is frozen.
     """
 
     def __init__(
-        self, model: nn.Module, batch_tokens: int = 16384, block: tuple[int, int] | None = None, autocast=None
+        self,
+        model: nn.Module,
+        batch_tokens: int = 16384,
+        block: tuple[int, int] | None = None,
+        autocast=None,
+        online: bool = False,
     ):
         if batch_tokens < 1 or (block and min(block) < 1):
             raise ValueError(f"batch_tokens and block must be at least 1, got {batch_tokens} and {block}.")
@@ -93,9 +73,9 @@ class FrozenBase:
         config = self._lm.config.get_text_config()
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.logit_rule = LogitRule.from_config(config)
-        self.is_policy = hasattr(unwrap_parallel(model), "disable_adapter")
+        self.adapter_off = not online and hasattr(unwrap_parallel(model), "disable_adapter")
         self._head_checked = False  # at the first score: a policy is sharded only once training starts
-        if not self.is_policy:
+        if not self.adapter_off and not online:
             model.requires_grad_(False)
             model.eval()
 
@@ -169,19 +149,10 @@ class FrozenBase:
             )
             if not rows:
                 continue
-            sizes = [len(r) + 1 for r in responses]
-            log_probs, q = statistics.log_probs(temperature), statistics.q
-            values = {alpha: (alpha * statistics.log_z[alpha]).split(sizes) for alpha in alphas}
-            hiddens = states.split(sizes) if hidden else [None] * len(rows)
-            for k, (i, lp, q_i, h) in enumerate(zip(rows, log_probs.split(sizes), q.split(sizes), hiddens)):
-                v = {alpha: values[alpha][k] for alpha in alphas}
-                results[i] = TokenScores(lp[:-1], q_i[:-1], v, statistics.vocab_size, h, self)
-            if distribution:
-                log_z = statistics.log_z[1.0]
-                entropy = (log_z - statistics.softmax_mean).split(sizes)
-                certainty = (log_z - statistics.uniform_mean - math.log(statistics.vocab_size)).split(sizes)
-                for i, e, c in zip(rows, entropy, certainty):
-                    results[i].entropy, results[i].self_certainty = e[:-1], c[:-1]
+            lengths = [len(r) for r in responses]
+            states = states if hidden else None
+            for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
+                results[i] = scores
         if hasattr(self.model, "reshard"):
             self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
         self._check_finite(results)
@@ -278,7 +249,7 @@ class FrozenBase:
         of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
         """
         inner = unwrap_parallel(self.model)
-        adapter_off = inner.disable_adapter() if self.is_policy else contextlib.nullcontext()
+        adapter_off = inner.disable_adapter() if self.adapter_off else contextlib.nullcontext()
         was_training, patched = inner.training, inner.__dict__.get("forward")
         results = []
 

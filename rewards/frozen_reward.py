@@ -1,6 +1,7 @@
 """Rewards that are arithmetic on what a frozen base says of each token: EndoRM and its label-free relatives.
 
-Inside this project's trainers any number of them share the one frozen forward that also gives the KL term.
+Inside this project's trainers any number of them share the one frozen forward that also gives the KL term. Those that
+are `online` read the policy's own statistics in its place, from the forward that gives the policy's log-probs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rewards.encoding import check_lists, check_same_tokenizer, encode_prompt, encode_response
-from rewards.frozen_base import FrozenBase, TokenScores
+from rewards.frozen_base import FrozenBase
 from rewards.loading import FromFrozenBase
+from rewards.token_scores import TokenScores
 
 
 class FrozenReward(FromFrozenBase, ABC):
@@ -28,6 +30,7 @@ class FrozenReward(FromFrozenBase, ABC):
         append_eos: end a response given as text with the tokenizer's end token.
         eos_token_ids: ids that end a response; default the tokenizer's and those of the model's generation config.
         progress: show a progress bar while scoring.
+        online: the policy itself scores, as it stands at each rollout; inside this project's trainers only.
     """
 
     alphas: tuple[float, ...] = ()  # temperatures at which `values` needs soft values
@@ -42,8 +45,14 @@ class FrozenReward(FromFrozenBase, ABC):
         append_eos: bool = True,
         eos_token_ids: Sequence[int] | None = None,
         progress: bool = False,
+        online: bool = False,
     ):
-        self.base, self.tokenizer = base, tokenizer
+        if online and (base is not None or system_prompt is not None):
+            raise ValueError(
+                f"{type(self).__name__}: online means that the policy scores what it was asked itself: leave base, "
+                "model and system_prompt out."
+            )
+        self.base, self.tokenizer, self.online = base, tokenizer, online
         self.system_prompt, self.append_eos, self.progress = system_prompt, append_eos, progress
         self.eos_token_ids = set(eos_token_ids) if eos_token_ids is not None else end_token_ids(base, tokenizer)
 
@@ -73,12 +82,19 @@ class FrozenReward(FromFrozenBase, ABC):
 
         With `completion_ids` the trainer's own tokens are scored as they are; a completion whose last id is no end
         token was cut off, and is not treated as complete. `frozen_scores` (a column that this project's trainers add)
-        spares the forward altogether.
+        spares the forward altogether; one that is `online` reads the column `policy_scores`.
         """
         return [float(r.sum()) for r in self.per_token(prompts, completions, completion_ids, **kwargs)]
 
-    def per_token(self, prompts, completions, completion_ids=None, frozen_scores=None, **_) -> list[Tensor]:
-        """Like a call, but the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's."""
+    def per_token(self, prompts, completions, completion_ids=None, frozen_scores=None, policy_scores=None, **_):
+        """Like a call, but a list of the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's."""
+        if self.online:
+            if policy_scores is None:
+                raise ValueError(
+                    f"This {type(self).__name__} is online: it reads the policy's statistics, which only this "
+                    "project's trainers hand out. Leave online out to score with a frozen base."
+                )
+            return self._values(policy_scores, [ids[-1] in self.eos_token_ids for ids in completion_ids])
         if completion_ids is None:
             return self._values(self._score_texts(prompts, completions), None)
         shared = frozen_scores is not None and frozen_scores[0].base is self.base and self.system_prompt is None
@@ -93,6 +109,8 @@ class FrozenReward(FromFrozenBase, ABC):
         return list(torch.cat(rows).cpu().split([len(row) for row in rows])) if rows else []
 
     def _score_texts(self, prompts: Sequence, responses: Sequence) -> list[TokenScores]:
+        if self.online:
+            raise ValueError(f"This {type(self).__name__} is online, and there is no policy here: leave online out.")
         check_lists(prompts, responses)
         prompt_ids = [self._encode_prompt(p) for p in prompts]
         return self._forward(prompt_ids, [encode_response(self.tokenizer, r, self.append_eos) for r in responses])

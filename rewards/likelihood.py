@@ -9,8 +9,8 @@ ones.
 
 from torch import Tensor
 
-from rewards.frozen_base import TokenScores
 from rewards.frozen_reward import FrozenReward
+from rewards.token_scores import TokenScores
 
 
 class SequenceLogLikelihood(FrozenReward):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations import deepspeed
 
 from rewards.frozen_base import FrozenBase
 
@@ -13,22 +16,36 @@ def default_device(device: str | torch.device | None) -> str | torch.device:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@contextlib.contextmanager
+def whole_weights():
+    """Models load whole in here. While a trainer uses ZeRO-3, transformers else shards each one that is loaded, and
+    nobody would gather the weights of a judge."""
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if reference is not None and reference() is not None:
+            deepspeed.set_hf_deepspeed_config(reference())
+
+
 def load_causal_lm(
     name_or_path: str,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM, in evaluation mode on its device, and its tokenizer; safetensors only.
+    """A causal LM, in evaluation mode on its device, whole on each process, and its tokenizer; safetensors only.
 
     Args:
         dtype: "auto" (the checkpoint's), "float32", "bfloat16" or a torch dtype.
         device: see `default_device`.
         trust_remote_code: run Python code that comes with the model.
     """
-    model = AutoModelForCausalLM.from_pretrained(
-        name_or_path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
+    with whole_weights():
+        model = AutoModelForCausalLM.from_pretrained(
+            name_or_path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     return model.to(default_device(device)).eval(), tokenizer
 

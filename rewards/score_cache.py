@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers.utils import cached_file
 
-from rewards.frozen_base import FrozenBase, TokenScores
+from rewards.frozen_base import FrozenBase
+from rewards.token_scores import TokenScores
 
 SAMPLES, SAMPLE_BYTES = 16, 4096  # of each weight file, for the fingerprint
 FORMAT = 1

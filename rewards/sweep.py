@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from rewards.frozen_base import TokenScores
+from rewards.token_scores import TokenScores
 
 
 @dataclass(frozen=True)

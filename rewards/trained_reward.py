@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from rewards.encoding import check_lists, response_text
 from rewards.frozen_base import batches_by_tokens
-from rewards.loading import default_device
+from rewards.loading import default_device, whole_weights
 
 
 class TrainedReward:
@@ -77,15 +77,16 @@ class TrainedReward:
         Raises:
             ValueError: the checkpoint has another number of labels, or no trained head at all.
         """
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            name_or_path,
-            num_labels=1,  # some reward models' configs do not say so
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with whole_weights():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                name_or_path,
+                num_labels=1,  # some reward models' configs do not say so
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
         if info["mismatched_keys"]:
             name, (labels, *_), _ = sorted(info["mismatched_keys"])[0]
             raise ValueError(

@@ -4,6 +4,7 @@ TRL computes reference log-probs in one forward and leaves rewards to find their
 base over a rollout gives both; reward functions receive its result as the column `frozen_scores`.
 """
 
+import contextlib
 import copy
 import logging
 import math
@@ -16,8 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd
+from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd, pad
 
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward, TokenScores
 from train.checkpoints import (
@@ -28,6 +29,7 @@ from train.checkpoints import (
     enough_space,
     mark_complete,
 )
+from train.policy_scores import PolicyScores
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.reward_mix import RewardMix, ShapedReward
 from train.token_reward import wrap_rewards
@@ -47,7 +49,8 @@ class EndoGRPOTrainer(GRPOTrainer):
     Args:
         model: name, folder or instance of the policy, as in TRL.
         reward_funcs: as in TRL; a list of one number per token is allowed for a response, and summed here. An `EndoRM`
-            without a base is lent the trainer's. A `ShapedReward` has its own weight and shaping.
+            without a base is lent the trainer's, or the policy if it is online. A `ShapedReward` has its own weight
+            and shaping.
         args: `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL.
         frozen_base: the frozen base: name, folder or instance of a causal LM with the policy's tokenizer. Default: the
             policy as it was loaded, which with LoRA is the policy with its adapter off, no second copy of the weights.
@@ -79,7 +82,8 @@ class EndoGRPOTrainer(GRPOTrainer):
             self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations)
             reward_funcs = self.mix.functions
         by_steps = [f for f in reward_funcs if isinstance(f, StepReward)]
-        frozen_rewards = [f for f in [*reward_funcs, *(s.inner for s in by_steps)] if isinstance(f, FrozenReward)]
+        with_base = [f for f in [*reward_funcs, *(s.inner for s in by_steps)] if hasattr(f, "base")]
+        frozen_rewards = [f for f in with_base if isinstance(f, FrozenReward)]
         if frozen_base is None and isinstance(model, nn.Module) and not model.config._name_or_path:
             frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
         check_vllm(args, kwargs.get("quantization_config") is not None)
@@ -95,7 +99,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         if self.use_vllm:
             set_up_vllm(self.vllm_generation, self.eos_token_ids)
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
-        self._lend_frozen_base(frozen_rewards)
+        self._policy_scores = self._listen_to_policy([f for f in frozen_rewards if f.online])
+        self._lend_frozen_base(with_base, {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast})
         for reward in by_steps:
             reward.tokenizer = reward.tokenizer or self._tokenizer
         shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.system_prompt is None]
@@ -133,14 +138,24 @@ class EndoGRPOTrainer(GRPOTrainer):
             frozen = self.accelerator.prepare_model(frozen, evaluation_mode=True)
         return FrozenBase(frozen, **settings)
 
-    def _lend_frozen_base(self, rewards: list[FrozenReward]) -> None:
+    def _listen_to_policy(self, online: list[FrozenReward]) -> PolicyScores | None:
+        self._in_rollout = False
+        self._rollout_log_probs: torch.Tensor | None = None
+        alphas = tuple(dict.fromkeys(a for f in online for a in f.alphas))
+        return PolicyScores(self.model, alphas, any(f.distribution for f in online)) if online else None
+
+    def _lend_frozen_base(self, rewards: list, settings: dict) -> None:
         for reward in rewards:
-            if reward.base is None:
-                reward.base = self.frozen_base
+            online = getattr(reward, "online", False)
+            if online and not isinstance(reward, FrozenReward):
+                reward.base, reward.tokenizer = FrozenBase(self.model, online=True, **settings), self._tokenizer
+            elif reward.base is None:
+                reward.base = None if online else self.frozen_base
                 reward.tokenizer = self._tokenizer
-            else:
+            elif isinstance(reward, FrozenReward):
                 self._check_tokenizer(reward.tokenizer, "reward")
-            reward.eos_token_ids |= set(self.eos_token_ids)
+            if isinstance(reward, FrozenReward):
+                reward.eos_token_ids |= set(self.eos_token_ids)
 
     def _check_tokenizer(self, tokenizer, whose: str) -> None:
         if tokenizer is not None and tokenizer.get_vocab() != self._tokenizer.get_vocab():
@@ -173,6 +188,9 @@ class EndoGRPOTrainer(GRPOTrainer):
             distribution=self._distribution,
         )
         inputs = [{**example, "frozen_scores": scores} for example, scores in zip(inputs, self._scores)]
+        if self._policy_scores is not None:
+            said = self._policys_own_scores(completion_ids_list)
+            inputs = [{**example, "policy_scores": scores} for example, scores in zip(inputs, said)]
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.mix is not None:
             rewards = self._shape(rewards, [len(ids) for ids in completion_ids_list])
@@ -220,12 +238,38 @@ class EndoGRPOTrainer(GRPOTrainer):
                 if value is not None:
                     log[f"rewards/{name}/{key}"].append(value)
 
+    def _policys_own_scores(self, completion_ids: list[list[int]]) -> list[TokenScores]:
+        """From TRL's forward for the policy's log-probs; where TRL makes none (an update on policy) from one made
+        here, whose log-probs then serve as the rollout's."""
+        if len(self._policy_scores) != len(completion_ids) or self.mask_truncated_completions:
+            batch = {}
+            for name, rows, side in (("prompt", self._prompt_ids, "left"), ("completion", completion_ids, "right")):
+                layout = {"padding_side": side, "pad_to_multiple_of": self.pad_to_multiple_of}
+                rows = [torch.tensor(row, device=self.accelerator.device) for row in rows]
+                batch[f"{name}_ids"] = pad(rows, padding_value=self._tokenizer.pad_token_id, **layout)
+                batch[f"{name}_mask"] = pad([torch.ones_like(row) for row in rows], padding_value=0, **layout)
+            self._rollout_log_probs = self._policy_log_probs(batch)
+        return self._policy_scores.take([len(ids) for ids in completion_ids])
+
+    def _policy_log_probs(self, batch: dict) -> torch.Tensor:
+        """(B, T) log-probs of the policy that made the rollout; TRL skips them where its own loss can do without."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            return self._get_per_token_logps_and_entropies(
+                self.model, ids, attention, batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
+            )[0]
+
     def _generate_and_score_completions(self, inputs):
         self.beta = 0.0  # the reference log-probs come with the scores below
+        self._in_rollout, self._rollout_log_probs = True, None
         try:
             output = super()._generate_and_score_completions(inputs)
         finally:
             self.beta = self.args.beta
+            self._in_rollout = False
+        if self._rollout_log_probs is not None:
+            output.setdefault("old_per_token_logps", self._rollout_log_probs)
         if self.mix is not None:
             self._log_shaping()
         log_probs = pad_sequence([s.log_probs for s in self._scores], batch_first=True)
@@ -240,8 +284,14 @@ class EndoGRPOTrainer(GRPOTrainer):
             self._metrics["train" if self.model.training else "eval"][f"completions/{name}"].append(mean.item())
         return output
 
-    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        listening = contextlib.nullcontext()
+        if self._in_rollout and self._policy_scores is not None:
+            listening = self._policy_scores.listening(input_ids[:, -logits_to_keep:])
+        with listening:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
         self._last_log_probs = result[0].detach()
         return result
 

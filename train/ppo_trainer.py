@@ -12,7 +12,6 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig
-from trl.models.utils import disable_gradient_checkpointing
 
 from train.critic import Critic, CriticLearner
 from train.grpo_trainer import EndoGRPOTrainer, response_mask
@@ -203,15 +202,6 @@ class PPOTrainer(EndoGRPOTrainer):
                 total[index, ends] += weight * self._local_rewards[:, i].nan_to_num()  # NaN: does not apply
         total[index, ends] -= self.args.missing_eos_penalty * cut_off
         return total * mask
-
-    def _policy_log_probs(self, output) -> Tensor:
-        """(B, T) log-probs of the policy that made the rollout; TRL skips them where its own loss can do without."""
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
-            return self._get_per_token_logps_and_entropies(
-                self.model, ids, attention, output["completion_ids"].shape[1], self.args.per_device_train_batch_size
-            )[0]
 
     def _pad(self, rows: list[Tensor], mask: Tensor) -> Tensor:
         padded = pad_sequence(rows, batch_first=True)

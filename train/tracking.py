@@ -160,7 +160,7 @@ class RunFolder(TrainerCallback):
         return {
             "policy": count(policy),
             "trained": count(p for p in policy if p.requires_grad),
-            "frozen_base": 0 if frozen.is_policy else count(frozen.model.parameters()),
+            "frozen_base": 0 if frozen.adapter_off else count(frozen.model.parameters()),
         }
 
     def _wandb_run(self):

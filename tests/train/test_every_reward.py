@@ -1,14 +1,18 @@
-"""Every reward that needs no model, by its name in a recipe, for a step of TRL's own trainer and of both of ours."""
+"""Every reward by its name in a recipe, for a step of both trainers through the entry scripts with two processes."""
 
+import json
 import math
 import os
+import shutil
 
 import helpers
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from helpers import grpo, history, ppo, trained
 from launching import SMALL, launch, logged
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl import GRPOTrainer
 
 from rewards import REWARDS, EndoRM
@@ -16,6 +20,7 @@ from train.recipe import RewardArguments, build_rewards
 
 FILES = ("verifiable", "majority_vote", "cluster_share", "penalties", "controls")
 NAMES = [name for name, path in REWARDS.items() if path.split(".")[1] in FILES]
+ONLINE = ("self_certainty", "negative_entropy", "mean_log_likelihood", "sequence_log_likelihood", "rlpr", "verifree")
 SETTINGS = {"num_generations": 4, "max_steps": 1, "temperature": 2.0}
 
 
@@ -73,3 +78,49 @@ def test_the_entry_scripts_with_two_processes(algorithm, rehearsal, problems, tm
     metrics = {k: v for row in logged(tmp_path / "run") for k, v in row.items()}
     assert (metrics["rewards/group_size/mean"], metrics["rewards/constant/mean"]) == (8, 1)
     assert all(math.isfinite(metrics[f"rewards/{name}/mean"]) for name in NAMES)
+
+
+@pytest.fixture(scope="module")
+def others(rehearsal, tmp_path_factory) -> tuple[str, str]:
+    """A reward model with a head, and another checkpoint, both with the policy's tokenizer."""
+    folders = [shutil.copytree(rehearsal, tmp_path_factory.mktemp(name) / "model") for name in ("trained", "phi")]
+    AutoModelForSequenceClassification.from_pretrained(rehearsal, num_labels=1).save_pretrained(folders[0])
+    phi = AutoModelForCausalLM.from_pretrained(rehearsal)
+    with torch.no_grad():
+        for p in phi.parameters():
+            p.mul_(1.05)
+    phi.save_pretrained(folders[1])
+    return str(folders[0]), str(folders[1])
+
+
+@pytest.mark.parametrize("algorithm, launcher", [("ppo", "zero3"), ("grpo", "ddp")])
+def test_those_that_ask_a_model(algorithm, launcher, rehearsal, saved_judge, others, problems, tmp_path):
+    trained, phi = others
+    entries = [
+        {"name": "endorm"},
+        *[{"name": name} for name in ONLINE],
+        *[{"name": name, "online": True, "as": f"online_{name}"} for name in ONLINE],
+        {"name": "sequence_log_likelihood", "steps": "line", "as": "by_line"},
+        {"name": "generative_verifier", "model": saved_judge, "form": "prob"},
+        {"name": "pointwise_judge", "model": saved_judge, "max_new_tokens": 4},
+        {"name": "pairwise_judge", "model": saved_judge},
+        {"name": "trained_reward", "model": trained},
+        {"name": "implicit_reward", "model": phi, "reference": rehearsal},
+    ]
+    untested = set(REWARDS) - set(NAMES) - {entry["name"] for entry in entries}
+    assert untested == set()
+    recipe = yaml.safe_load((ROOT / f"configs/math/{algorithm}_qwen2.5_math_7b.yaml").read_text())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"rewards": entries}))
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_steps": 1, "num_generations": 4}
+    fields |= {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "save_strategy": "no"}
+    launcher = ["--config_file", f"configs/accelerate/cpu_{launcher}.yaml"]
+    launch(f"{algorithm}_endorm", tmp_path / "recipe.yaml", tmp_path / "run", launcher, **fields)
+    metrics = {k: v for row in logged(tmp_path / "run") for k, v in row.items()}
+    for entry in entries:
+        name = entry.get("as", entry["name"])
+        if name == "pointwise_judge":  # a random model writes no marks, and says so
+            assert metrics["pointwise_judge/unparsable"] == 1
+            continue
+        assert math.isfinite(metrics[f"rewards/{name}/mean"]), json.dumps(metrics)
+    for name in ONLINE:  # the policy is still its base
+        assert metrics[f"rewards/online_{name}/mean"] == pytest.approx(metrics[f"rewards/{name}/mean"], abs=1e-4)

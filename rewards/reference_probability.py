@@ -1,0 +1,107 @@
+r"""What RLPR and VeriFree share: how probable the right answer is where a response gives its own.
+
+A response is cut before its answer, which leaves its reasoning z; the reference answer y* takes the answer's place,
+and a model says how probable each of its tokens is:
+
+    p_i = pi(y*_i | prompt, z, y*_<i)
+
+One forward of its own a rollout, since no response holds these tokens. z and y* are tokenised apart.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rewards.answers import box_start, last_boxed
+from rewards.encoding import check_lists, encode_prompt, encode_response, response_text
+from rewards.frozen_base import FrozenBase
+from rewards.loading import FromFrozenBase
+
+BOX = r"\boxed{"
+
+
+class ReferenceProbability(FromFrozenBase):
+    r"""A reward function on the probability of the reference answer; None where a row has no reference, and 0 for a
+    response that gives no answer (their share is logged as `<name>/no_answer`).
+
+    Args:
+        base: the frozen base that scores, or None inside this project's trainers, which lend theirs.
+        tokenizer: its tokenizer.
+        column: the dataset's column with the reference: an answer alone, or a worked solution whose last box has it.
+        answer: where a response's answer is: "boxed", after its last ``\boxed{``, or a regular expression, whose last
+            match (its first group, if it has one) is the answer.
+        online: the policy itself scores, as it stands; inside this project's trainers only.
+        progress: show a progress bar while scoring.
+
+    Raises (when called):
+        ValueError: the dataset has no such column, or there is no base.
+    """
+
+    def __init__(
+        self,
+        base: FrozenBase | None = None,
+        tokenizer=None,
+        *,
+        column: str = "solution",
+        answer: str = "boxed",
+        online: bool = False,
+        progress: bool = False,
+    ):
+        if online and base is not None:
+            raise ValueError(f"{self.__name__}: online means that the policy scores: leave base and model out.")
+        self.base, self.tokenizer, self.column, self.online, self.progress = base, tokenizer, column, online, progress
+        self.pattern = None if answer == "boxed" else re.compile(answer)
+
+    @abstractmethod
+    def rewards(self, prompt_ids: list, reasoning_ids: list, answer_ids: list) -> list[float]:
+        """The reward of each response, from unpadded lists of token ids of its prompt, reasoning and reference."""
+
+    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **columns) -> list[float | None]:
+        """TRL's reward-function interface: one probability per completion, 0 to 1."""
+        if self.base is None:
+            raise ValueError(
+                f"{self.__name__} has no model to score with: build it with from_pretrained(name_or_path), or give it "
+                "to this project's trainers, which lend it theirs."
+            )
+        if self.column not in columns:
+            raise ValueError(f"{self.__name__} needs the column {self.column!r} with the answers: set column.")
+        check_lists(prompts, completions)
+        references = [self._reference(text) for text in columns[self.column]]
+        reasoning = [self.reasoning(response_text(completion)) for completion in completions]
+        rows = [i for i, z in enumerate(reasoning) if z is not None and references[i]]
+        scored = self.rewards(
+            [encode_prompt(self.tokenizer, prompts[i]) for i in rows],
+            [encode_response(self.tokenizer, reasoning[i], append_eos=False) for i in rows],
+            [encode_response(self.tokenizer, references[i], append_eos=False) for i in rows],
+        )
+        if log_metric is not None and reasoning:
+            log_metric(f"{self.__name__}/no_answer", reasoning.count(None) / len(reasoning))
+        rewards = [0.0 if reference else None for reference in references]
+        for i, reward in zip(rows, scored):
+            rewards[i] = reward
+        return rewards
+
+    def reasoning(self, response: str) -> str | None:
+        """A response up to its answer, None if it gives none."""
+        if self.pattern is None:
+            start = box_start(response)
+        else:
+            found = list(self.pattern.finditer(response))
+            start = found[-1].start(1 if self.pattern.groups else 0) if found else None
+        return None if start is None else response[:start]
+
+    def token_log_probs(self, contexts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[Tensor]:
+        """log p_i of each answer's tokens after its context, (T_i,) fp32 nats on the CPU, at temperature 1."""
+        scores = self.base.score(contexts, answers, progress=self.progress)
+        # one transfer for all rows
+        return list(torch.cat([s.log_probs for s in scores]).cpu().split(list(map(len, answers)))) if scores else []
+
+    def _reference(self, text) -> str:
+        text = "" if text is None else str(text)
+        boxed = last_boxed(text) if self.pattern is None else None
+        return text.strip() if boxed is None else boxed
