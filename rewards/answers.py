@@ -7,7 +7,7 @@ its ValueError.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from math_verify import parse, verify
@@ -67,6 +67,20 @@ def extract_answer(response: str | list[dict]) -> str | None:
         return last_boxed(text) or None
     found = parse(text, parsing_timeout=_SECONDS)
     return str(found[-1]) if found else None  # math-verify gives the expression, then its text
+
+
+def answer_reader(how: Callable[[str | list[dict]], str | None] | str) -> Callable[[str | list[dict]], str | None]:
+    """A function from a response to its answer: `how` itself, or, of a regular expression, its last match in the
+    text (the match's first group, if it has one), None without a match."""
+    if callable(how):
+        return how
+    pattern = re.compile(how)
+
+    def read(response: str | list[dict]) -> str | None:
+        found = list(pattern.finditer(response_text(response)))
+        return found[-1][1 if pattern.groups else 0] if found else None
+
+    return read
 
 
 @lru_cache(maxsize=8192)

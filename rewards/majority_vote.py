@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from rewards.answers import cluster_answers, extract_answer
+from rewards.answers import answer_reader, cluster_answers, extract_answer
 from rewards.groups import score_groups
 
 
@@ -23,13 +23,14 @@ class MajorityVote:
     group of one always wins, so PPO needs num_generations above 1 too.
 
     Args:
-        extract: from a completion's text (or chat messages) to its answer, None where there is none.
+        extract: from a completion's text (or chat messages) to its answer, None where there is none; or a regular
+            expression, see `answer_reader`.
     """
 
     __name__ = "majority_vote"
 
-    def __init__(self, extract: Callable[[str | list[dict]], str | None] = extract_answer):
-        self.extract = extract
+    def __init__(self, extract: Callable[[str | list[dict]], str | None] | str = extract_answer):
+        self.extract = answer_reader(extract)
 
     def __call__(self, prompts: Sequence, completions: Sequence, completion_ids=None, **columns) -> list[float]:
         """TRL's reward-function interface. Every process has to take part, in its main thread."""

@@ -8,6 +8,7 @@ seeded numpy generator, and the noisy expert that the demo base model imitates i
 import json
 import re
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from transformers import Qwen2Tokenizer
@@ -119,6 +120,12 @@ def is_correct(prompt: str, response: str) -> bool:
 def demo_accuracy(prompts: list[str], completions: list[str], **kwargs) -> list[float]:
     """TRL reward function: 1.0 where :func:`is_correct`, else 0.0, one value per completion (plain text, no chat)."""
     return [float(is_correct(p, c)) for p, c in zip(prompts, completions, strict=True)]
+
+
+def tenth_accuracy(prompts: list[str], completions: list[str], **kwargs) -> list[float | None]:
+    """TRL reward function: :func:`demo_accuracy` on a fixed tenth of all prompts, None (unlabelled) on the others."""
+    labelled = [crc32(prompt.encode()) % 10 == 0 for prompt in prompts]
+    return [a if known else None for a, known in zip(demo_accuracy(prompts, completions), labelled, strict=True)]
 
 
 def build_tokenizer() -> Qwen2Tokenizer:

@@ -135,3 +135,9 @@ def test_a_thousand_random_groups_in_two_processes(tmp_path):
             found = [report[f"{name} {reward}"] for report in reports]
             assert [len(rows) for rows in found] == [len(rows) for rows in order[0]]
             assert found[0] + found[1] == pytest.approx(values)
+
+
+def test_answers_by_a_regular_expression():
+    prompts, completions = ["p"] * 4, ["12 then 7", [{"role": "assistant", "content": "97"}], "3", "none"]
+    assert MajorityVote(extract=r"(\d)$")(prompts, completions) == [1.0, 1.0, 0.0, 0.0]
+    assert ClusterShare(extract=r"\d$")(prompts, completions) == [0.5, 0.5, 0.25, 0.0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from train.demo_evaluation import complete, read_prompts
 from train.demo_model import demonstrations, imitate_expert
 from train.demo_task import build_tokenizer, prompt_index, solve
 
@@ -150,11 +151,11 @@ def test_lengths_count_the_end_token_and_sampling_is_not_cut():
     tokenizer = build_tokenizer()
     digit = tokenizer.convert_tokens_to_ids("3")
     model = ScriptedModel([[digit, digit, 1, 0], [1, 0, 0, 0], [digit] * 4])
-    texts, lengths = eval_demo.complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.3)
+    texts, lengths = complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.3)
     assert texts == ["33", "", "3333"]
     assert lengths == [3, 1, 4]
     assert (model.kwargs["temperature"], model.kwargs["top_k"], model.kwargs["top_p"]) == (0.3, 0, 1.0)
-    eval_demo.complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.0)
+    complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.0)
     assert model.kwargs["do_sample"] is False
 
 
@@ -200,7 +201,7 @@ def test_figure_marks_missing_series_and_prefers_the_exact_kl_name(tmp_path, mon
 def test_reading_prompts_takes_the_first_n_and_refuses_none(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in "abc"))
-    assert eval_demo.read_prompts(path, 2) == ["a", "b"]
-    assert eval_demo.read_prompts(path, 9) == ["a", "b", "c"]
+    assert read_prompts(path, 2) == ["a", "b"]
+    assert read_prompts(path, 9) == ["a", "b", "c"]
     with pytest.raises(SystemExit, match="no prompts"):
-        eval_demo.read_prompts(path, 0)
+        read_prompts(path, 0)
