@@ -12,7 +12,7 @@ from trl import GRPOConfig, ModelConfig, get_peft_config, get_quantization_confi
 
 from train.grpo_trainer import EndoGRPOTrainer
 from train.launcher import check_launcher, start_process_group
-from train.math_data import DataArguments, load_prompts
+from train.math_data import DataArguments, load_heldout, load_prompts
 from train.recipe import (
     RewardArguments,
     build_rewards,
@@ -25,11 +25,12 @@ from train.recipe import (
     use_console,
 )
 from train.tracking import RunFolder, TrackingArguments
+from train.watches import WatchArguments, Watches
 
 
 def main() -> None:
-    types = (GRPOConfig, ModelConfig, DataArguments, RewardArguments, TrackingArguments)
-    args, model, data, reward, tracking = parse_recipe(*types)
+    types = (GRPOConfig, ModelConfig, DataArguments, RewardArguments, TrackingArguments, WatchArguments)
+    args, model, data, reward, tracking, watch = parse_recipe(*types)
     logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
     tracking.set_environment()
     start_process_group()
@@ -44,6 +45,7 @@ def main() -> None:
         frozen_dtype=reward.frozen_dtype,
         batch_tokens=reward.frozen_batch_tokens,
         train_dataset=dataset,
+        eval_dataset=load_heldout(data, tokenizer),
         processing_class=tokenizer,
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
@@ -51,7 +53,8 @@ def main() -> None:
     check_positions(trainer, counts["longest_prompt"])
     check_launcher(trainer.accelerator)
     use_console(trainer)
-    trainer.add_callback(RunFolder(trainer, model, data, reward, tracking))
+    trainer.add_callback(RunFolder(trainer, model, data, reward, tracking, watch))
+    trainer.add_callback(Watches(trainer, watch))
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)
 

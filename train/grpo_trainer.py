@@ -311,9 +311,15 @@ class EndoGRPOTrainer(GRPOTrainer):
     def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(x, reduction="sum")
 
+    def evaluate(self, *args, **kwargs):
+        """As in transformers; TRL only logs its metrics, here they are returned too, for `metric_for_best_model`."""
+        metrics = super().evaluate(*args, **kwargs)
+        logged = self.state.log_history[-1] if self.state.log_history else {}
+        return {k: v for k, v in logged.items() if k.startswith("eval_")} | metrics
+
     def _save_checkpoint(self, model, trial):
         output_dir = self._get_output_dir(trial=trial)
-        if not self._agree(not self.args.should_save or self._has_space(output_dir)):
+        if not self.agree(not self.args.should_save or self._has_space(output_dir)):
             return
         folder = checkpoint_folder(output_dir, self.state.global_step)
         if self.args.should_save:
@@ -338,7 +344,7 @@ class EndoGRPOTrainer(GRPOTrainer):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         return enough_space(output_dir, checkpoint_bytes(self.accelerator.unwrap_model(self.model)))
 
-    def _agree(self, fine: bool) -> bool:
+    def agree(self, fine: bool) -> bool:
         """Whether it is fine with every process."""
         return int(self._sum_over_processes(torch.tensor(int(not fine), device=self.accelerator.device))) == 0
 
@@ -362,7 +368,7 @@ class EndoGRPOTrainer(GRPOTrainer):
 
     def _warn_if_equal(self, rewards: torch.Tensor) -> None:
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        if len(total) > 1 and bool((total == total[0]).all()):
+        if self.model.training and len(total) > 1 and bool((total == total[0]).all()):
             logger.warning(
                 "Step %d: all %d rewards of this rollout are equal (%.4g), so they teach nothing. If this goes on, "
                 "raise the temperature, look at the completions, or choose another reward.",

@@ -81,6 +81,16 @@ class DataArguments:
         default=None, metadata={"help": "Use only the first so many usable rows; null: all of them."}
     )
 
+    heldout_name: str | None = field(
+        default=None,
+        metadata={"help": "Dataset or file with held-out prompts for evaluation while training; null: dataset_name."},
+    )
+    heldout_split: str | None = field(
+        default=None,
+        metadata={"help": "Its split, e.g. test. With neither this nor heldout_name nothing is held out."},
+    )
+    max_heldout_samples: int = field(default=256, metadata={"help": "Use only the first so many held-out rows."})
+
     def __post_init__(self) -> None:
         for name in ("dataset_name", "dataset_split"):
             if not getattr(self, name):
@@ -106,6 +116,21 @@ class DataArguments:
             ) from error
         if marker not in shown:
             raise ValueError(f"text_template {self.text_template!r} has no {{problem}} in it; put it where it belongs")
+
+
+def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
+    """The held-out prompts as :func:`load_prompts` gives them, None where the recipe names none.
+
+    Raises:
+        ValueError: they would be the training prompts themselves, or as for :func:`load_prompts`.
+    """
+    if args.heldout_name is None and args.heldout_split is None:
+        return None
+    name, split = args.heldout_name or args.dataset_name, args.heldout_split or "test"
+    if name == args.dataset_name and (split == args.dataset_split or Path(name).is_file()):
+        raise ValueError(f"The held-out prompts are the training prompts ({name}): set heldout_name or heldout_split.")
+    changes = {"dataset_name": name, "dataset_split": split, "max_train_samples": args.max_heldout_samples}
+    return load_prompts(dataclasses.replace(args, **changes), tokenizer)[0]
 
 
 def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str, int]]:
