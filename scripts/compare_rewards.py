@@ -41,6 +41,9 @@ ROWS = {  # name: algorithm, rewards of its recipe, other fields
     "constant": ("grpo", [{"name": "constant"}], {}),
     "EndoRM dense + 10 % labels": ("ppo", [{"name": "endorm"}, {"name": TENTH, "weight": 4.0}], {}),
 }
+# section 3.3 of the paper: the policy of another row begins again, as its own frozen base and so its own reward
+SECOND_ROUNDS = {"EndoRM dense, second round": "EndoRM dense"}
+NAMES = ", ".join([*ROWS, *SECOND_ROUNDS]).replace("%", "%%")
 
 
 def run(command: list[str], log: Path) -> None:
@@ -53,17 +56,23 @@ def run(command: list[str], log: Path) -> None:
         raise SystemExit(f"{' '.join(command[:6])} ... failed; its output is in {log}")
 
 
+def run_folder(folder: Path, name: str | None) -> Path:
+    """Where the policy of a row is, of None the base."""
+    return folder / (name or "base").replace(" ", "_").replace(",", "").replace("%", "pct")
+
+
 def train(name: str, seed: int, folder: Path, steps: int) -> Path:
     """The folder of one run, trained if it is not there yet."""
-    algorithm, rewards, fields = ROWS[name]
-    output = folder / name.replace(" ", "_").replace(",", "").replace("%", "pct")
+    first = SECOND_ROUNDS.get(name)
+    algorithm, rewards, fields = ROWS[first or name]
+    output = run_folder(folder, name)
     if (output / "trainer_state.json").is_file():  # written last
         return output
     recipe = yaml.safe_load(Path(f"configs/demo/{algorithm}.yaml").read_text(encoding="utf-8"))
     recipe = {k: v for k, v in recipe.items() if k not in ("reward_funcs", "reward_weights")} | fields
     recipe |= {
         "rewards": [*rewards, {"name": LABEL, "weight": 0.0}],  # accuracy is logged
-        "model_name_or_path": str(folder / "base"),
+        "model_name_or_path": str(run_folder(folder, first)),
         "dataset_name": str(folder / "data/train.jsonl"),
         "output_dir": str(output),
         "seed": seed,
@@ -93,12 +102,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/compare_rewards"), help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rewards", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME", help="rows")
+    parser.add_argument("--rewards", nargs="+", default=list(ROWS), metavar="NAME", help=f"rows: {NAMES}")
     parser.add_argument("--steps", type=int, default=480, help="training steps of each run")
     parser.add_argument("--base_steps", type=int, default=700, help="training steps of each seed's base")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
     args = parser.parse_args()
+    for name in args.rewards:
+        if name not in (*ROWS, *SECOND_ROUNDS) or SECOND_ROUNDS.get(name, name) not in args.rewards:
+            parser.error(f"no row {name!r}, or a second round without its first; rows are {NAMES}")
     os.chdir(Path(__file__).parents[1])
     start, folders = time.perf_counter(), {seed: args.output / f"seed{seed}" for seed in args.seeds}
     torch.set_num_threads(1)
@@ -116,15 +128,20 @@ def main() -> None:
         bases.append(row | {"low_temperature": cold})
 
     todo = [(name, seed) for seed in args.seeds for name in args.rewards]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        trained = pool.map(lambda job: train(*job, folders[job[1]], args.steps), todo)
-        outputs = list(tqdm(trained, total=len(todo), desc="training"))
+    todo.sort(key=lambda job: job[0] in SECOND_ROUNDS)
+    firsts = [job for job in todo if job[0] not in SECOND_ROUNDS]
+    outputs = []
+    for jobs in (firsts, todo[len(firsts) :]):
+        with ThreadPoolExecutor(args.jobs) as pool:
+            trained = pool.map(lambda job: train(*job, folders[job[1]], args.steps), jobs)
+            outputs += tqdm(trained, total=len(jobs), desc="training", disable=not jobs)
     runs = {}  # one after the other: neither seeds nor the loading of models know threads
     for (name, seed), output in zip(tqdm(todo, desc="held out"), outputs):
         runs[name, seed] = measured(name, seed, folders[seed], output, args.n)
 
     results = {name: [runs[name, seed] for seed in args.seeds] for name in args.rewards}
-    rows = summarise({"base": bases} | results, bases)
+    starts = {name: results[first] for name, first in SECOND_ROUNDS.items() if name in results}
+    rows = summarise({"base": bases} | results, bases, starts)
     controls = {d: [b[d] for b in bases] for d in ("sampled", "greedy", "low_temperature")}
     curves = {n: (r[0]["steps"], np.mean([x["accuracy"] for x in r], axis=0).tolist()) for n, r in results.items()}
     draw(rows[1:], controls, curves, args.output / "compare_rewards.png")

@@ -68,11 +68,18 @@ def verdict(rows: Sequence[Mapping], base: Sequence[Mapping]) -> str:
     return "loss" if high < 0 else "nothing shown"
 
 
-def summarise(results: Mapping[str, Sequence[Mapping]], bases: Sequence[Mapping]) -> list[dict]:
-    """One row a reward, of its runs in the order of ``bases``: each measure's mean and interval, and the verdict."""
+def summarise(
+    results: Mapping[str, Sequence[Mapping]],
+    bases: Sequence[Mapping],
+    starts: Mapping[str, Sequence[Mapping]] | None = None,
+) -> list[dict]:
+    """One row a reward, of its runs in the order of ``bases``: each measure's mean and interval, the gain of sampled
+    accuracy and the verdict, both over the bases or over what ``starts`` says that a reward began from."""
     rows = []
     for name, runs in results.items():
-        row = {"name": name, "seeds": len(runs), "verdict": verdict(runs, bases[: len(runs)])}
+        begun = (starts or {}).get(name, bases)
+        gain = interval([run["sampled"] - b["sampled"] for run, b in zip(runs, begun, strict=True)])
+        row = {"name": name, "seeds": len(runs), "gain": gain, "verdict": verdict(runs, begun)}
         rows.append(row | {key: interval([run[key] for run in runs]) for key in MEASURES})
     return rows
 
