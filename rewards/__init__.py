@@ -6,12 +6,17 @@
 from importlib import import_module
 
 from rewards.endorm import EndoRM
+from rewards.endpoint_judge import EndpointJudge, JudgeUnavailable
 from rewards.frozen_base import FrozenBase
 from rewards.frozen_reward import FrozenReward
 from rewards.generative_verifier import GenerativeVerifier
 from rewards.implicit_reward import ImplicitReward
+from rewards.judge import Judge, LocalJudge
+from rewards.judge_reward import JudgeReward
 from rewards.pairwise_judge import PairwiseJudge
 from rewards.pointwise_judge import PointwiseJudge
+from rewards.reference_probability import ReferenceProbability
+from rewards.rubric import Rubric
 from rewards.shaping import Shaping
 from rewards.steps import StepReward
 from rewards.token_scores import TokenScores
@@ -22,6 +27,7 @@ REWARDS = {
     "generative_verifier": "rewards.generative_verifier.GenerativeVerifier",
     "pointwise_judge": "rewards.pointwise_judge.PointwiseJudge",
     "pairwise_judge": "rewards.pairwise_judge.PairwiseJudge",
+    "rubric": "rewards.rubric.Rubric",
     "trained_reward": "rewards.trained_reward.TrainedReward",
     "implicit_reward": "rewards.implicit_reward.ImplicitReward",
     "self_certainty": "rewards.self_certainty.SelfCertainty",
@@ -69,12 +75,19 @@ def get_reward(name: str):
 __all__ = [
     "REWARDS",
     "EndoRM",
+    "EndpointJudge",
     "FrozenBase",
     "FrozenReward",
     "GenerativeVerifier",
     "ImplicitReward",
+    "Judge",
+    "JudgeReward",
+    "JudgeUnavailable",
+    "LocalJudge",
     "PairwiseJudge",
     "PointwiseJudge",
+    "ReferenceProbability",
+    "Rubric",
     "Shaping",
     "StepReward",
     "TokenScores",

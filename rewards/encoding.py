@@ -65,6 +65,23 @@ def check_lists(prompts, responses) -> None:
         raise ValueError(f"{len(prompts)} prompts but {len(responses)} responses: one response per prompt.")
 
 
+def column(columns: dict, name: str, setting: str) -> list:
+    """A column of the dataset, from the keyword arguments of a reward function.
+
+    Args:
+        setting: what the column's name is called among the reward's settings.
+
+    Raises:
+        ValueError: the dataset has no such column.
+    """
+    if name not in columns:
+        raise ValueError(
+            f"The dataset has no column {name!r}: set {setting} to one of "
+            f"{sorted(k for k, v in columns.items() if isinstance(v, list))}, or to None."
+        )
+    return columns[name]
+
+
 def check_same_tokenizer(tokenizer, completions, completion_ids) -> None:
     """Ids of one tokenizer mean nothing to another model; the first row's text tells the two apart.
 

@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch.nn.functional import logsigmoid
-
-from rewards.encoding import check_lists
+from rewards.encoding import check_lists, column
 from rewards.frozen_base import FrozenBase
-from rewards.loading import FromFrozenBase
-from rewards.templates import FOLDER, Template, answer_ids
+from rewards.judge import Judge
+from rewards.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
+from rewards.templates import FOLDER, Template
 
 FORMS = ("logprob", "prob")
 
 
-class GenerativeVerifier(FromFrozenBase):
+class GenerativeVerifier(JudgeReward):
     """P("Yes") as a reward function. One forward a response, one position read, nothing generated.
 
     Args:
-        base: the frozen base that judges.
-        tokenizer: its tokenizer.
+        base: the frozen base that judges, or another judge (see `rewards.judge`), or None inside this project's
+            trainers, which lend it theirs.
+        tokenizer: the base's tokenizer.
         template: file with `{prompt}`, `{response}` and, if there are references, `{reference}`; default
             `rewards/prompts/verifier.txt`, or `verifier_reference.txt` with a `reference_column`.
         reference_column: the dataset's column with the right answer, which the judge may then see.
@@ -40,8 +40,8 @@ class GenerativeVerifier(FromFrozenBase):
 
     def __init__(
         self,
-        base: FrozenBase,
-        tokenizer,
+        base: FrozenBase | Judge | None = None,
+        tokenizer=None,
         *,
         template: str | Path | None = None,
         reference_column: str | None = None,
@@ -55,20 +55,17 @@ class GenerativeVerifier(FromFrozenBase):
         default = FOLDER / ("verifier_reference.txt" if reference_column else "verifier.txt")
         required = ("prompt", "response", "reference") if reference_column else ("prompt", "response")
         self.template = Template(template or default, required)
-        self.base, self.tokenizer = base, tokenizer
+        self.judge = as_judge(base, tokenizer)
         self.reference_column, self.answers = reference_column, answers
         self.form, self.normalise, self.progress = form, normalise, progress
-
-    @property
-    def max_positions(self) -> int | None:
-        return self.base.max_positions
 
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response (without a reference)."""
         return len(self.template.encode(self.tokenizer, prompt, response=response)) + 1
 
-    def score(self, prompts: Sequence, responses: Sequence, references: Sequence | None = None) -> list[float]:
-        """The (log-)probability of the first answer for each response.
+    def score(self, prompts: Sequence, responses: Sequence, references: Sequence | None = None) -> list[float | None]:
+        """The (log-)probability of the first answer for each response; None where an endpoint gave no answer and is
+        allowed to.
 
         Args:
             prompts: str or chat messages, read by the judge as text with the roles named.
@@ -78,35 +75,28 @@ class GenerativeVerifier(FromFrozenBase):
         Raises:
             ValueError: an answer that is not one token, references that are missing or not wanted, a judge prompt
                 beyond the model's positions, NaN; see `FrozenBase.score`.
+            JudgeUnavailable: see `EndpointJudge`.
         """
         check_lists(prompts, responses)
         if (references is None) == (self.reference_column is not None):
             raise ValueError("Give references with a reference_column, and none without one.")
         if references is not None and None in references:
             raise ValueError(f"Row {list(references).index(None)} has no reference: drop it, or fill it in.")
-        if len(prompts) == 0:
-            return []
         extra = [{}] * len(prompts) if references is None else [{"reference": str(r)} for r in references]
-        ids = [
-            self.template.encode(self.tokenizer, p, response=r, **e)
-            for p, r, e in zip(prompts, responses, extra, strict=True)
-        ]
-        candidates = answer_ids(self.tokenizer, ids[0], self.answers)
-        log_probs = self.base.next_token_log_probs(ids, candidates, progress=self.progress)
-        values = logsigmoid(log_probs[:, 0] - log_probs[:, 1]) if self.normalise else log_probs[:, 0]
-        return (values if self.form == "logprob" else values.exp()).tolist()
+        questions = [{"prompt": p, "response": r, **e} for p, r, e in zip(prompts, responses, extra, strict=True)]
+        log_probs = self.asked_judge().log_probs(self.template, questions, self.answers, self.progress)
+        values = first_answer(log_probs, self.normalise)
+        return none_for_nan((values if self.form == "logprob" else values.exp()).tolist())
 
-    def __call__(self, prompts, completions, completion_ids=None, **kwargs) -> list[float]:
+    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
         """TRL's reward-function interface. The completions' text is judged, since the judge's tokens may be others.
 
         Raises:
             ValueError: the dataset has no `reference_column`.
         """
-        if self.reference_column is None:
-            return self.score(prompts, completions)
-        if self.reference_column not in kwargs:
-            raise ValueError(
-                f"The dataset has no column {self.reference_column!r}: set reference_column to one of "
-                f"{sorted(k for k, v in kwargs.items() if isinstance(v, list))}, or to None."
-            )
-        return self.score(prompts, completions, kwargs[self.reference_column])
+        references = (
+            None if self.reference_column is None else column(kwargs, self.reference_column, "reference_column")
+        )
+        values = self.score(prompts, completions, references)
+        self.log_judge(log_metric)
+        return values

@@ -15,18 +15,20 @@ from torch import Tensor
 
 from rewards.encoding import check_lists
 from rewards.frozen_base import FrozenBase
-from rewards.loading import FromFrozenBase
-from rewards.templates import FOLDER, Template, answer_ids
+from rewards.judge import Judge
+from rewards.judge_reward import JudgeReward, as_judge
+from rewards.templates import FOLDER, Template
 
 POINTS = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5)}
 
 
-class PairwiseJudge(FromFrozenBase):
+class PairwiseJudge(JudgeReward):
     """Verdicts on pairs, and win rates within groups of responses to one prompt. It has no score for one response.
 
     Args:
-        base: the frozen base that judges.
-        tokenizer: its tokenizer.
+        base: the frozen base that judges, or another judge (see `rewards.judge`), or None inside this project's
+            trainers, which lend it theirs.
+        tokenizer: the base's tokenizer.
         template: file with `{prompt}`, `{response_a}` and `{response_b}`; default `rewards/prompts/pairwise.txt`.
         answers: what stands for the response shown first and second; each must be one token.
         progress: show a progress bar.
@@ -40,15 +42,15 @@ class PairwiseJudge(FromFrozenBase):
 
     def __init__(
         self,
-        base: FrozenBase,
-        tokenizer,
+        base: FrozenBase | Judge | None = None,
+        tokenizer=None,
         *,
         template: str | Path | None = None,
         answers: tuple[str, str] = ("A", "B"),
         progress: bool = False,
     ):
         self.template = Template(template or FOLDER / "pairwise.txt", ("prompt", "response_a", "response_b"))
-        self.base, self.tokenizer = base, tokenizer
+        self.judge = as_judge(base, tokenizer)
         self.answers, self.progress = answers, progress
         self.asked, self.first_wins = 0, 0.0
 
@@ -58,17 +60,14 @@ class PairwiseJudge(FromFrozenBase):
         reads nothing. None before the first question."""
         return self.first_wins / self.asked if self.asked else None
 
-    @property
-    def max_positions(self) -> int | None:
-        return self.base.max_positions
-
     def tokens(self, prompt, first, second) -> int:
         """How many of the model's positions it takes to compare two responses, in the longer of the two orders."""
         pairs = ((first, second), (second, first))
         return 1 + max(len(self.template.encode(self.tokenizer, prompt, response_a=a, response_b=b)) for a, b in pairs)
 
-    def compare(self, prompts: Sequence, first: Sequence, second: Sequence) -> list[str]:
-        """Which response of each pair is better: "first", "second" or "tie". Both orders are asked.
+    def compare(self, prompts: Sequence, first: Sequence, second: Sequence) -> list[str | None]:
+        """Which response of each pair is better: "first", "second" or "tie". Both orders are asked; None where an
+        endpoint answered not both and is allowed to.
 
         Args:
             prompts: str or chat messages, read by the judge as text with the roles named.
@@ -77,26 +76,27 @@ class PairwiseJudge(FromFrozenBase):
         Raises:
             ValueError: an answer that is not one token, a judge prompt beyond the model's positions, NaN; see
                 `FrozenBase.score`.
+            JudgeUnavailable: see `EndpointJudge`.
         """
         check_lists(prompts, first)
         check_lists(prompts, second)
-        if len(prompts) == 0:
-            return []
         forth, back = self._preferences(prompts, first, second), self._preferences(prompts, second, first)
-        self.asked += 2 * len(forth)
-        self.first_wins += float(((torch.cat([forth, back]) + 1) / 2).sum())
-        return [{2.0: "first", -2.0: "second"}.get(d, "tie") for d in (forth - back).tolist()]
+        answered = torch.cat([forth, back])
+        answered = answered[~answered.isnan()]
+        self.asked += len(answered)
+        self.first_wins += float(((answered + 1) / 2).sum())
+        verdicts = {2.0: "first", -2.0: "second"}
+        return [None if d != d else verdicts.get(d, "tie") for d in (forth - back).tolist()]
 
     def _preferences(self, prompts, shown_first, shown_second) -> Tensor:
-        """1, 0 or -1 for each question: the response shown first is better, neither, or the one shown second."""
-        ids = [
-            self.template.encode(self.tokenizer, p, response_a=a, response_b=b)
-            for p, a, b in zip(prompts, shown_first, shown_second)
+        """1, 0 or -1 for each question: the response shown first is better, neither, or the one shown second; NaN
+        where there is no answer."""
+        questions = [
+            {"prompt": p, "response_a": a, "response_b": b} for p, a, b in zip(prompts, shown_first, shown_second)
         ]
-        log_probs = self.base.next_token_log_probs(
-            ids, answer_ids(self.tokenizer, ids[0], self.answers), progress=self.progress
-        )
-        return (log_probs[:, 0] - log_probs[:, 1]).sign()
+        log_probs = self.asked_judge().log_probs(self.template, questions, self.answers, self.progress)
+        difference = log_probs[:, 0] - log_probs[:, 1]
+        return difference.sign().where(~difference.isnan(), torch.nan)  # the sign of NaN is 0
 
     def score_group(self, prompt, responses: Sequence) -> list[float | None]:
         """Share of points of each response in a tournament of all: 1 a win, 0.5 a tie. None if it has no rival."""
@@ -115,8 +115,9 @@ class PairwiseJudge(FromFrozenBase):
         )
         points: list[list[float]] = [[] for _ in prompts]
         for pair, verdict in zip(pairs, verdicts):
-            for i, point in zip(pair, POINTS[verdict]):
+            for i, point in zip(pair, POINTS.get(verdict, ())):
                 points[i].append(point)
         if log_metric is not None and self.asked:
             log_metric("pairwise_judge/position_bias", self.position_bias)
+        self.log_judge(log_metric)
         return [sum(p) / len(p) if p else None for p in points]

@@ -7,12 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from rewards.encoding import check_lists
-from rewards.generation import generate_greedily
-from rewards.loading import load_causal_lm
+from rewards.judge import Judge
+from rewards.judge_reward import JudgeReward, as_judge
 from rewards.templates import FOLDER, Template
 
 logger = logging.getLogger(__name__)
@@ -45,16 +44,17 @@ def parse_mark(text: str) -> float | None:
     return None
 
 
-class PointwiseJudge:
+class PointwiseJudge(JudgeReward):
     """The mark as a reward function. An answer without a mark gives None, which TRL takes for "does not apply".
 
     Args:
-        model: a causal LM of transformers, neither wrapped nor sharded. It generates greedily.
-        tokenizer: its tokenizer.
+        model: a causal LM of transformers, neither wrapped nor sharded, or another judge (see `rewards.judge`). It
+            generates greedily.
+        tokenizer: the model's tokenizer.
         template: file with `{prompt}` and `{response}`; default `rewards/prompts/pointwise.txt`, which asks for the
             mark alone. One that asks for reasons first needs a larger `max_new_tokens`.
         max_new_tokens: the most tokens of an answer.
-        batch_tokens: padded tokens, answers included, in one batch.
+        batch_tokens: padded tokens, answers included, in one batch of a model given as such.
         progress: show a progress bar while scoring.
 
     Attributes:
@@ -65,8 +65,8 @@ class PointwiseJudge:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer,
+        model: PreTrainedModel | Judge,
+        tokenizer=None,
         *,
         template: str | Path | None = None,
         max_new_tokens: int = 32,
@@ -74,28 +74,9 @@ class PointwiseJudge:
         progress: bool = False,
     ):
         self.template = Template(template or FOLDER / "pointwise.txt", ("prompt", "response"))
-        self.model, self.tokenizer = model.eval(), tokenizer
-        self.max_new_tokens, self.batch_tokens, self.progress = max_new_tokens, batch_tokens, progress
+        self.judge = as_judge(model, tokenizer, batch_tokens)
+        self.max_new_tokens, self.progress = max_new_tokens, progress
         self.asked = self.unparsable = 0
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str,
-        *,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device | None = None,
-        batch_tokens: int = 16384,
-        trust_remote_code: bool = False,
-        **settings,
-    ) -> PointwiseJudge:
-        """Load model and tokenizer as `EndoRM.from_pretrained` does; `settings` are those of `PointwiseJudge`."""
-        model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code)
-        return cls(model, tokenizer, batch_tokens=batch_tokens, **settings)
-
-    @property
-    def max_positions(self) -> int | None:
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response, the longest answer included."""
@@ -103,6 +84,7 @@ class PointwiseJudge:
 
     def score(self, prompts: Sequence, responses: Sequence) -> list[float | None]:
         """The mark of each response, 1 to 10, or None where the judge's answer has none; those are counted and logged.
+        None too where an endpoint gave no answer and is allowed to.
 
         Args:
             prompts: str or chat messages, read by the judge as text with the roles named.
@@ -110,23 +92,25 @@ class PointwiseJudge:
 
         Raises:
             ValueError: prompt and answer would not fit into the model's positions.
+            JudgeUnavailable: see `EndpointJudge`.
         """
         check_lists(prompts, responses)
-        ids = [self.template.encode(self.tokenizer, p, response=r) for p, r in zip(prompts, responses)]
-        answers = generate_greedily(
-            self.model, self.tokenizer, ids, self.max_new_tokens, self.batch_tokens, self.progress
-        )
-        marks = [parse_mark(answer) for answer in answers]
-        self.asked += len(marks)
-        if None in marks:
-            self.unparsable += marks.count(None)
-            example = answers[marks.index(None)]
-            logger.warning("%d of %d answers have no mark, e.g. %.80r", marks.count(None), len(marks), example)
+        questions = [{"prompt": p, "response": r} for p, r in zip(prompts, responses)]
+        answers = self.asked_judge().write(self.template, questions, self.max_new_tokens, self.progress)
+        marks = [None if answer is None else parse_mark(answer) for answer in answers]
+        given = [answer for answer in answers if answer is not None]
+        unparsable = [answer for answer, mark in zip(answers, marks) if mark is None and answer is not None]
+        self.asked += len(given)
+        self.unparsable += len(unparsable)
+        if unparsable:
+            logger.warning("%d of %d answers have no mark, e.g. %.80r", len(unparsable), len(given), unparsable[0])
         return marks
 
     def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
         """TRL's reward-function interface; logs the share of answers without a mark where the trainer has metrics."""
+        asked, unparsable = self.asked, self.unparsable
         marks = self.score(prompts, completions)
-        if log_metric is not None and marks:
-            log_metric("pointwise_judge/unparsable", marks.count(None) / len(marks))
+        if log_metric is not None and self.asked > asked:
+            log_metric("pointwise_judge/unparsable", (self.unparsable - unparsable) / (self.asked - asked))
+        self.log_judge(log_metric)
         return marks

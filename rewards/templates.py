@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rewards.encoding import conversation_text, response_text
@@ -40,6 +40,11 @@ class Template:
         """The prompt with each placeholder replaced by the text of its name."""
         return PLACEHOLDER.sub(lambda match: texts[match[1]], self.text)
 
+    def text_for(self, clean: Callable[[str], str], prompt: str | list[dict], **responses: str | list[dict]) -> str:
+        """The filled template of what `encode` takes, each text passed through `clean` first."""
+        texts = {"prompt": conversation_text(prompt)} | {k: response_text(r) for k, r in responses.items()}
+        return self.fill(**{name: clean(text) for name, text in texts.items()})
+
     def encode(self, tokenizer, prompt: str | list[dict], **responses: str | list[dict]) -> list[int]:
         """Token ids of the filled template: as a user's message through the chat template (without a thinking phase
         where that can be switched off), or as plain text if the tokenizer has none.
@@ -48,8 +53,7 @@ class Template:
             prompt: a str, or chat messages, which the judge reads as text with the roles named.
             responses: by placeholder, each a str or the assistant's message(s).
         """
-        texts = {"prompt": conversation_text(prompt)} | {k: response_text(r) for k, r in responses.items()}
-        filled = self.fill(**{name: defuse(tokenizer, text) for name, text in texts.items()})
+        filled = self.text_for(lambda text: defuse(tokenizer, text), prompt, **responses)
         if tokenizer.chat_template is None:
             return tokenizer(filled)["input_ids"]
         messages = [{"role": "user", "content": filled}]
@@ -69,7 +73,12 @@ def defuse(tokenizer, text: str) -> str:
     A response that could end its own turn and begin the judge's would write its own verdict.
     """
     tokens = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, tokens)), lambda m: f"{m[0][0]} {m[0][1:]}", text) if tokens else text
+    return break_tokens(re.compile("|".join(map(re.escape, tokens))), text) if tokens else text
+
+
+def break_tokens(tokens: re.Pattern, text: str) -> str:
+    """`text` with a space after the first character of each match."""
+    return tokens.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
 def answer_ids(tokenizer, prompt_ids: Sequence[int], answers: Sequence[str]) -> list[int]:

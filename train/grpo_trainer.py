@@ -20,7 +20,16 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd, pad
 
-from rewards import EndoRM, FrozenBase, FrozenReward, StepReward, TokenScores
+from rewards import (
+    EndoRM,
+    FrozenBase,
+    FrozenReward,
+    JudgeReward,
+    LocalJudge,
+    ReferenceProbability,
+    StepReward,
+    TokenScores,
+)
 from train.checkpoints import (
     COMPLETE,
     StopOnRequest,
@@ -82,8 +91,8 @@ class EndoGRPOTrainer(GRPOTrainer):
             self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations)
             reward_funcs = self.mix.functions
         by_steps = [f for f in reward_funcs if isinstance(f, StepReward)]
-        with_base = [f for f in [*reward_funcs, *(s.inner for s in by_steps)] if hasattr(f, "base")]
-        frozen_rewards = [f for f in with_base if isinstance(f, FrozenReward)]
+        every = [*reward_funcs, *(s.inner for s in by_steps)]
+        frozen_rewards = [f for f in every if isinstance(f, FrozenReward)]
         if frozen_base is None and isinstance(model, nn.Module) and not model.config._name_or_path:
             frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
         check_vllm(args, kwargs.get("quantization_config") is not None)
@@ -100,7 +109,7 @@ class EndoGRPOTrainer(GRPOTrainer):
             set_up_vllm(self.vllm_generation, self.eos_token_ids)
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
         self._policy_scores = self._listen_to_policy([f for f in frozen_rewards if f.online])
-        self._lend_frozen_base(with_base, {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast})
+        self._lend_frozen_base(every, {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast})
         for reward in by_steps:
             reward.tokenizer = reward.tokenizer or self._tokenizer
         shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.system_prompt is None]
@@ -146,15 +155,17 @@ class EndoGRPOTrainer(GRPOTrainer):
 
     def _lend_frozen_base(self, rewards: list, settings: dict) -> None:
         for reward in rewards:
-            online = getattr(reward, "online", False)
-            if online and not isinstance(reward, FrozenReward):
-                reward.base, reward.tokenizer = FrozenBase(self.model, online=True, **settings), self._tokenizer
-            elif reward.base is None:
-                reward.base = None if online else self.frozen_base
+            if isinstance(reward, JudgeReward) and reward.judge is None:
+                reward.judge = LocalJudge(self.frozen_base, self._tokenizer)
+            elif isinstance(reward, ReferenceProbability) and reward.base is None:
+                reward.base = FrozenBase(self.model, online=True, **settings) if reward.online else self.frozen_base
                 reward.tokenizer = self._tokenizer
             elif isinstance(reward, FrozenReward):
-                self._check_tokenizer(reward.tokenizer, "reward")
-            if isinstance(reward, FrozenReward):
+                if reward.base is None:
+                    reward.base = None if reward.online else self.frozen_base
+                    reward.tokenizer = self._tokenizer
+                else:
+                    self._check_tokenizer(reward.tokenizer, "reward")
                 reward.eos_token_ids |= set(self.eos_token_ids)
 
     def _check_tokenizer(self, tokenizer, whose: str) -> None:

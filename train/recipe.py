@@ -63,7 +63,7 @@ class RewardArguments:
     )
     judge_settings: dict | str | None = field(
         default=None,
-        metadata={"help": "Its settings as from_pretrained takes them, e.g. {reference_column: solution}."},
+        metadata={"help": "Its settings as from_pretrained takes them, e.g. {endpoint: http://localhost:8000/v1}."},
     )
     frozen_base: str | None = field(
         default=None,

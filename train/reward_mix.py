@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from trl.trainer.utils import get_callable_name
 
-from rewards import Shaping, StepReward, get_reward
+from rewards import JudgeReward, Shaping, StepReward, get_reward
+from rewards.judge_reward import ENDPOINT_SETTINGS
 from rewards.shaping import response_totals
 
 SHAPING = tuple(inspect.signature(Shaping).parameters)
@@ -135,9 +136,10 @@ def rewards_of_recipe(entries: list | str) -> list[ShapedReward]:
     """The rewards of a recipe's `rewards`, one an entry: `{name: endorm, as: early, discount: 0.95, weight: 1.0}`.
 
     An entry has a `name` (a registered one or a dotted path); `as`, what logs and gates call it, by default the name
-    (a path's last part), with _steps for a reward per step; what `Shaping` takes;
-    `steps: line` or `steps: step` with `step_reduce: sum|mean|min` for rewards per step; `model`, which a judge is
-    loaded from; and settings of the reward itself. A gate that is no entry is added as a reward of weight 0.
+    (a path's last part), with _steps for a reward per step; what `Shaping` takes; `steps: line` or `steps: step` with
+    `step_reduce: sum|mean|min` for rewards per step; `model`, which a judge is loaded from; with `endpoint` instead
+    the server's name for it, and what `EndpointJudge` takes; and settings of the reward itself. A gate that is no
+    entry is added as a reward of weight 0.
 
     Args:
         entries: a list of dicts (a str among them is a name), or that as JSON.
@@ -187,7 +189,11 @@ def _make(name: str, settings: dict):
     model, from_pretrained = settings.pop("model", None), getattr(reward, "from_pretrained", None)
     if model is not None and from_pretrained is None:
         raise ValueError(f"The reward {name} has no model of its own: leave model out of its entry.")
+    by_judge = inspect.isclass(reward) and issubclass(reward, JudgeReward)
+    if by_judge and model is None and "endpoint" in settings:
+        raise ValueError(f"The reward {name} has an endpoint and no model: add the name that the server has for it.")
     known = _settings(reward) | (_settings(from_pretrained) if model is not None else set())
+    known |= ENDPOINT_SETTINGS if by_judge else set()
     # a function takes any keyword, for the data's columns; a class that does checks its settings itself
     takes_any = inspect.isclass(reward) and any(p.kind is p.VAR_KEYWORD for p in _signature(reward))
     if unknown := [key for key in settings if key not in known and not takes_any]:

@@ -1,0 +1,101 @@
+"""A small OpenAI-compatible server in a thread, which behaves or not, and what a tiny judge would answer there."""
+
+import contextlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import torch
+
+
+class JudgeServer(ThreadingHTTPServer):
+    """Answers each request by `answer(body)`: what to send as JSON, or (status, text, headers).
+
+    Attributes:
+        requests: (path, headers, body) of all requests so far.
+        most: the most requests that were in work at a time.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, answer, delay=0.0):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer, self.delay, self.requests = answer, delay, []
+        self.lock, self.working, self.most = threading.Lock(), 0, 0
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.requests.append((self.path, dict(self.headers), body))
+            server.working += 1
+            server.most = max(server.most, server.working)
+        time.sleep(server.delay)
+        result = server.answer(body)
+        with server.lock:
+            server.working -= 1
+        status, text, headers = result if isinstance(result, tuple) else (200, json.dumps(result), {})
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(text.encode()))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def serving(answer, delay=0.0):
+    server = JudgeServer(answer, delay)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def listing(**probabilities):
+    """A response whose first token has these probabilities; `_` in a name is a space."""
+    top = [{"token": t.replace("_", " "), "logprob": float(torch.tensor(p).log())} for t, p in probabilities.items()]
+    return {"choices": [{"message": {"content": ""}, "logprobs": {"content": [{"top_logprobs": top}]}}]}
+
+
+def saying(text):
+    return {"choices": [{"message": {"content": text}, "logprobs": None}]}
+
+
+def as_server(model, tokenizer, top=20):
+    """`answer` of a server that has this model: through its chat template, one row at a time, nothing left out."""
+    lock = threading.Lock()
+
+    def answer(body):
+        ids = tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
+        with lock, torch.no_grad():
+            if not body.get("logprobs"):
+                row = list(ids)
+                while len(row) < len(ids) + body["max_tokens"] and (row[-1] != 2 or len(row) == len(ids)):
+                    row.append(int(model(torch.tensor([row])).logits[0, -1].argmax()))
+                return saying(tokenizer.decode(row[len(ids) :], skip_special_tokens=True))
+            best = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).topk(top)
+        top_logprobs = [
+            {"token": tokenizer.decode([i]), "logprob": v} for i, v in zip(best.indices.tolist(), best.values.tolist())
+        ]
+        return {"choices": [{"message": {"content": "?"}, "logprobs": {"content": [{"top_logprobs": top_logprobs}]}}]}
+
+    return answer

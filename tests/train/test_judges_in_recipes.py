@@ -1,0 +1,147 @@
+"""Rubrics and other judges in recipes: local, behind an endpoint, or the frozen base that the trainer lends."""
+
+import json
+
+import pytest
+from conftest import judge_model, word_tokenizer
+from helpers import grpo, history, ppo, trained
+from judge_server import as_server, saying, serving
+from launching import SMALL, launch, logged
+
+from rewards import FrozenBase, LocalJudge, Rubric
+from train.recipe import RewardArguments, build_rewards
+from train.reward_mix import rewards_of_recipe
+
+CRITERIA = [{"criterion": "It has a number.", "weight": 2.0}, {"criterion": "It is rude.", "weight": -1.0}]
+LETTERS = {"answers": ["y", "n"], "criteria": ["a", {"criterion": "b", "weight": -0.2}]}
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A template that fits into a tiny model."""
+    path = tmp_path / "short.txt"
+    path.write_text("{prompt}:{response}:{criterion}?")
+    return str(path)
+
+
+def test_entries(saved_judge):
+    local = {"name": "rubric", "model": saved_judge, "device": "cpu", "criteria": CRITERIA, "weight": 0.5}
+    remote = {"name": "rubric", "as": "other", "model": "m", "endpoint": "http://h:1/v1", "concurrency": 2}
+    lent = {"name": "rubric", "as": "third", "criteria_column": "rubric", "normalise": "batch"}
+    entries = [local, remote | {"criteria": ["x"], "among_answers": True}, lent, {"name": "generative_verifier"}]
+    first, second, third, fourth = rewards_of_recipe(json.dumps(entries))
+    assert isinstance(first.func.judge, LocalJudge)
+    assert first.shaping.weight == 0.5
+    assert (second.name, second.func.judge.url, second.func.judge.concurrency) == ("other", "http://h:1/v1", 2)
+    assert (third.func.judge, third.func.criteria_column, third.shaping.normalise) == (None, "rubric", "batch")
+    assert fourth.func.judge is None
+    remotes = [
+        {"name": f"{kind}_judge", "model": "m", "endpoint": "http://h:1/v1"} for kind in ("pointwise", "pairwise")
+    ]
+    assert [r.func.judge.model for r in rewards_of_recipe(remotes)] == ["m", "m"]
+    settings = {"endpoint": "http://h:1/v1", "max_retries": 1, "criteria": CRITERIA}
+    [judge] = build_rewards(RewardArguments(reward_funcs=["rubric"], judge_model="m", judge_settings=settings))
+    assert (judge.judge.model, judge.judge.max_retries) == ("m", 1)
+
+
+@pytest.mark.parametrize(
+    "entry,message",
+    [
+        ({"criterias": ["x"]}, r"no criterias \(did you mean criteria"),
+        ({}, "needs criteria"),
+        ({"criteria": ["x"], "endpoint": "http://h:1/v1"}, "has an endpoint and no model: add the name"),
+        ({"criteria": ["x"], "model": "m", "endpoint": "http://h:1/v1", "max_retry": 1}, "did you mean max_retries"),
+        ({"criteria": ["x"], "model": "m", "max_retries": 1}, "max_retries: only for a judge behind an endpoint"),
+        ({"criteria": ["x"], "model": "m", "endpoint": "http://h:1/v1", "device": "cpu"}, "the server's business"),
+        ({"name": "accuracy", "endpoint": "http://h:1/v1"}, "accuracy has no endpoint"),
+        ({"name": "pointwise_judge"}, "cannot be made without a model"),
+    ],
+)
+def test_entries_that_make_no_sense(entry, message):
+    with pytest.raises(ValueError, match=message):
+        rewards_of_recipe([{"name": "rubric"} | entry])
+
+
+@pytest.mark.parametrize("algorithm", [ppo, grpo])
+def test_the_trainers_lend_their_frozen_base(algorithm, saved_model, tmp_path, short):
+    seen = []
+
+    def watch(prompts, completions, **_):
+        seen.extend(zip(prompts, completions))
+        return [0.0] * len(prompts)
+
+    rubric = Rubric(template=short, **LETTERS)
+    trainer = trained(algorithm(saved_model, tmp_path, rewards=[rubric, watch], max_steps=1))
+    assert rubric.base is trainer.frozen_base
+    own = Rubric.from_pretrained(saved_model, device="cpu", template=short, **LETTERS)
+    expected = own.score(*zip(*seen))
+    assert len(set(expected)) > 2
+    assert history(trainer, "rewards/rubric/mean") == pytest.approx([sum(expected) / len(seen)], rel=1e-4)
+    assert history(trainer, "rubric/criterion_2")[0] > 0
+
+
+def fields(model, data):
+    changes = {"model_name_or_path": model, "dataset_name": data, "max_steps": 1, "save_strategy": "no"}
+    return SMALL | changes | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32"}
+
+
+def test_ppo_with_sharded_and_local_judges_in_two_processes(rehearsal, saved_judge, tmp_path, short):
+    """The criteria of the rows: one process has more than the other, and both have to make as many forwards."""
+    rows = [
+        {
+            "problem": f"What is {a} + 1?",
+            "solution": rf"$\boxed{{{a + 1}}}$",
+            "rubric": [None, ["a"], ["a", "b"]][a % 3],
+        }
+        for a in range(40)
+    ]
+    data = tmp_path / "problems.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mix = [
+        {"name": "endorm"},
+        {"name": "rubric", "template": short, "answers": ["y", "n"], "criteria_column": "rubric"},
+        {"name": "rubric", "as": "local", "model": saved_judge, "device": "cpu", "criteria": CRITERIA},
+    ]
+    config = ["--config_file", "configs/accelerate/cpu_zero3.yaml"]
+    recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
+    launch("ppo_endorm", recipe, tmp_path / "run", config, rewards=json.dumps(mix), **fields(rehearsal, str(data)))
+    metrics = {k: v for row in logged(tmp_path / "run") for k, v in row.items()}
+    assert 0 < metrics["rewards/rubric/mean"] < 1
+    assert 0 <= metrics["rewards/local/mean"] <= 1
+    assert 0 < metrics["rubric/criterion_1"] < 1
+
+
+def test_grpo_with_all_judges_behind_one_endpoint_in_two_processes(rehearsal, problems, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MY_KEY", "secret-1")
+    by_model = as_server(judge_model(), word_tokenizer())
+    with serving(lambda body: by_model(body) if body.get("logprobs") else saying("Rating: [[6]]")) as server:
+        endpoint = {"model": "tiny", "endpoint": server.url, "api_key_env": "MY_KEY", "concurrency": 2}
+        mix = [
+            {"name": "rubric", "criteria": CRITERIA} | endpoint,
+            {"name": "generative_verifier", "form": "prob", "reference_column": "solution"} | endpoint,
+            {"name": "pointwise_judge"} | endpoint,
+            {"name": "pairwise_judge"} | endpoint,
+        ]
+        config = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
+        sizes = {"rewards": json.dumps(mix), "num_generations": 4, "per_device_train_batch_size": 2}
+        recipe = "configs/math/grpo_qwen2.5_math_7b.yaml"
+        settings = fields(rehearsal, problems) | sizes
+        done = launch("grpo_endorm", recipe, tmp_path / "run", config, **settings)
+    metrics = {k: v for row in logged(tmp_path / "run") for k, v in row.items()}
+    # two processes with four responses each: 2 criteria, 1 verdict, 1 mark, 12 questions on pairs
+    assert len(server.requests) == 2 * 4 * (2 + 1 + 1) + 2 * 12
+    assert server.most <= 4
+    assert metrics["rewards/pointwise_judge/mean"] == 6
+    assert metrics["rewards/pairwise_judge/mean"] == 0.5
+    assert metrics["rubric/failed"] == metrics["pairwise_judge/failed"] == 0
+    assert 0 <= metrics["rewards/rubric/mean"] <= 1
+    assert 0 < metrics["rewards/generative_verifier/mean"] < 1
+    written = [path.read_text() for path in (tmp_path / "run").rglob("*.json*")]
+    assert "secret-1" not in "".join([done.stdout, done.stderr, *written])
+
+
+def test_a_lent_base_is_asked_in_an_own_forward(saved_model, tmp_path, short):
+    trainer = trained(ppo(saved_model, tmp_path, rewards=[Rubric(template=short, **LETTERS)], max_steps=1))
+    assert isinstance(trainer.frozen_base, FrozenBase)
+    assert trainer.frozen_base.forwards == 2  # the rollout's, and the rubric's
