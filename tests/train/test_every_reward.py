@@ -104,6 +104,7 @@ def test_those_that_ask_a_model(algorithm, launcher, rehearsal, saved_judge, oth
         {"name": "generative_verifier", "model": saved_judge, "form": "prob"},
         {"name": "pointwise_judge", "model": saved_judge, "max_new_tokens": 4},
         {"name": "pairwise_judge", "model": saved_judge},
+        {"name": "rubric", "model": saved_judge, "criteria": ["It ends."]},
         {"name": "trained_reward", "model": trained},
         {"name": "implicit_reward", "model": phi, "reference": rehearsal},
     ]

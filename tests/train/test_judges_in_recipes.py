@@ -1,14 +1,16 @@
 """Rubrics and other judges in recipes: local, behind an endpoint, or the frozen base that the trainer lends."""
 
 import json
+import os
 
 import pytest
-from conftest import judge_model, word_tokenizer
+from conftest import PROBLEMS, ROOT, judge_model, tiny_tokenizer, word_tokenizer
 from helpers import grpo, history, ppo, trained
 from judge_server import as_server, saying, serving
 from launching import SMALL, launch, logged
 
 from rewards import FrozenBase, LocalJudge, Rubric
+from rewards.loading import load_causal_lm
 from train.recipe import RewardArguments, build_rewards
 from train.reward_mix import rewards_of_recipe
 
@@ -73,7 +75,7 @@ def test_the_trainers_lend_their_frozen_base(algorithm, saved_model, tmp_path, s
     rubric = Rubric(template=short, **LETTERS)
     trainer = trained(algorithm(saved_model, tmp_path, rewards=[rubric, watch], max_steps=1))
     assert rubric.base is trainer.frozen_base
-    own = Rubric.from_pretrained(saved_model, device="cpu", template=short, **LETTERS)
+    own = Rubric(load_causal_lm(saved_model, device="cpu")[0], tiny_tokenizer(), template=short, **LETTERS)
     expected = own.score(*zip(*seen))
     assert len(set(expected)) > 2
     assert history(trainer, "rewards/rubric/mean") == pytest.approx([sum(expected) / len(seen)], rel=1e-4)
@@ -85,28 +87,36 @@ def fields(model, data):
     return SMALL | changes | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32"}
 
 
-def test_ppo_with_sharded_and_local_judges_in_two_processes(rehearsal, saved_judge, tmp_path, short):
-    """The criteria of the rows: one process has more than the other, and both have to make as many forwards."""
-    rows = [
-        {
-            "problem": f"What is {a} + 1?",
-            "solution": rf"$\boxed{{{a + 1}}}$",
-            "rubric": [None, ["a"], ["a", "b"]][a % 3],
-        }
-        for a in range(40)
-    ]
+ONLY_ONE = """
+import os
+from rewards import Rubric
+
+class OnlyOne(Rubric):
+    def __call__(self, *args, rubric, **columns):
+        own = rubric if os.environ["RANK"] == "1" else [None] * len(rubric)
+        return super().__call__(*args, rubric=own, **columns)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["cpu_ddp", "cpu_zero3"])
+def test_ppo_with_a_lent_and_a_local_judge_in_two_processes(
+    launcher, rehearsal, saved_judge, tmp_path, short, monkeypatch
+):
+    """The first process has no criteria. It has to make the other's forwards all the same where weights are split."""
+    (tmp_path / "my_rewards.py").write_text(ONLY_ONE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
     data = tmp_path / "problems.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    mix = [
-        {"name": "endorm"},
-        {"name": "rubric", "template": short, "answers": ["y", "n"], "criteria_column": "rubric"},
-        {"name": "rubric", "as": "local", "model": saved_judge, "device": "cpu", "criteria": CRITERIA},
-    ]
-    config = ["--config_file", "configs/accelerate/cpu_zero3.yaml"]
-    recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
-    launch("ppo_endorm", recipe, tmp_path / "run", config, rewards=json.dumps(mix), **fields(rehearsal, str(data)))
+    data.write_text(
+        "".join(json.dumps(row | {"rubric": [["a"], ["a", "b"]][i % 2]}) + "\n" for i, row in enumerate(PROBLEMS))
+    )
+    lent = {"name": "my_rewards.OnlyOne", "template": short, "answers": ["y", "n"], "criteria_column": "rubric"}
+    local = {"name": "rubric", "as": "local", "model": saved_judge, "device": "cpu", "criteria": CRITERIA}
+    mix = ["endorm", lent, local]
+    config, recipe = f"configs/accelerate/{launcher}.yaml", "configs/math/ppo_qwen2.5_math_7b.yaml"
+    settings = fields(rehearsal, str(data)) | {"rewards": json.dumps(mix)}
+    launch("ppo_endorm", recipe, tmp_path / "run", ["--config_file", config], **settings)
     metrics = {k: v for row in logged(tmp_path / "run") for k, v in row.items()}
-    assert 0 < metrics["rewards/rubric/mean"] < 1
+    assert 0 < metrics["rewards/OnlyOne/mean"] < 1
     assert 0 <= metrics["rewards/local/mean"] <= 1
     assert 0 < metrics["rubric/criterion_1"] < 1
 
