@@ -105,7 +105,7 @@ def _span(numbers: Sequence[float], digits: int) -> str:
 def draw(rows: Sequence[Mapping], controls: Mapping, curves: Mapping[str, Sequence], path: Path) -> None:
     """Left, accuracies at the end with intervals; right, accuracy in training, a mean over seeds, of ``curves``
     {reward: (steps, accuracies)}."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
+    figure = Figure(figsize=(13, 7), layout="constrained")
     ends, training = figure.subplots(1, 2)
     places = np.arange(len(rows))[::-1]
     for key, color, shift in (("sampled", "tab:blue", 0.12), ("greedy", "tab:green", -0.12)):
@@ -116,12 +116,12 @@ def draw(rows: Sequence[Mapping], controls: Mapping, curves: Mapping[str, Sequen
     ends.set_yticks(places, [row["name"] for row in rows])
     ends.set_xlim(-0.05, 1.05)
     ends.set_xlabel("accuracy on held-out problems, 95 % interval over seeds")
-    ends.legend(loc="lower left", fontsize=8)
+    ends.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=8)
     for i, (name, (steps, accuracy)) in enumerate(curves.items()):
         training.plot(steps, accuracy, label=name, color=f"C{i % 10}", ls="-" if i < 10 else "--", lw=1.2)
     training.set_xlabel("step")
     training.set_ylabel("accuracy of the rollouts")
     training.set_ylim(0, 1.02)
     training.grid(alpha=0.3)
-    training.legend(fontsize=7, loc="lower left", ncols=2)
+    training.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4, fontsize=7)
     figure.savefig(path, dpi=120)
