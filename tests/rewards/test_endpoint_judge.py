@@ -251,12 +251,12 @@ def test_a_wrong_setup_is_an_error_whatever_on_failure_says(status, advice, monk
 
 
 def test_a_slow_server_times_out():
-    with serving(lambda body: listing(Yes=0.5, No=0.5), delay=0.4) as server:
+    with serving(lambda body: listing(Yes=0.5, No=0.5), delay=9.0) as server:
         judge = EndpointJudge(server.url, "m", max_retries=1, timeout_s=0.05, backoff_s=0.001)
         begin = time.monotonic()
         with pytest.raises(JudgeUnavailable, match="2 attempts .*timed out.*raise timeout_s"):
             GenerativeVerifier(judge).score(["p"], ["a"])
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 8.0
 
 
 def test_concurrency_is_bounded_and_answers_keep_their_order():
