@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import scipy
+
 from train.theory_arguments import ARGUMENTS
 from train.theory_checks import SIZES, verify_draws
 from train.theory_growth import constructed_growth, random_growth
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     results["verdicts"] = verdicts(results["draws"], results["growth"])
     results["passed"] = all(found["passed"] for found in results["verdicts"].values())
     results |= {"settings": {"draws": args.draws, "growth_draws": args.growth_draws}, "seed": args.seed}
-    results |= {"versions": versions(), "commit": git_commit()}
+    results |= {"versions": versions() | {"scipy": scipy.__version__}, "commit": git_commit()}
     results["command"] = sys.argv if argv is None else ["scripts/verify_theory.py", *argv]
     results["seconds"] = time.perf_counter() - start
 

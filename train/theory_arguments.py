@@ -6,10 +6,10 @@ is any policy with |log pi_E - log pi_hat| <= eps at every prefix; r^ is the end
 V^pi is the expected sum of r*, **entropy not counted**, unless said. R is the range of r* per token, P a distribution
 over whole responses. *Hard RL* is the argmax of the expected sum of r^, *soft RL* also pays alpha * entropy. Worst
 cases are exact, over every pi_hat within eps.""",
-    "eq. 12": r"""Q = alpha log pi_hat + V by definition of V as the log-normaliser, so r^ = alpha log pi_hat + V
-- V'. Sums telescope. The same for r* and pi_E, soft-optimal for it: r*(x) = alpha log P_E(x) + V*(s_1). Condition:
-none; V after the end is a constant. (A response cut off and bootstrapped ends at a V of its own, and keeps it in the
-sum.)""",
+    "eq. 12": r"""V is alpha times the log-normaliser of Q, so Q = alpha log pi_hat + V, and r^ = Q - V' is a
+log-probability and a difference of potentials. Sums telescope. The same for r* and pi_E, soft-optimal for it:
+r*(x) = alpha log P_E(x) + V*(s_1). Condition: V after the end is a constant. (A response that is cut off and
+bootstrapped keeps the V of its last state in the sum.)""",
     "Theorem 1": r"""The margins of r* and r^ between two responses differ by at most d = 2 alpha H eps: H
 log-ratios on either side. The sigmoid rises by at most d / 4, and by at most tanh(d / 4) = tanh(alpha H eps / 2).
 Tokens that both responses share cancel, so H counts from where they part. Tight for small alpha H eps and margins
@@ -18,8 +18,9 @@ near 0; vacuous above alpha H eps = 2, where the tanh is not.""",
 h R is at stake: the performance difference gives R H (H + 1) / 2 * tanh(eps / 2), the paper's H^2 eps with its
 constant. But eps bounds log-*ratios*: a token's KL(pi_E || pi_hat) is at most eps tanh(eps / 2) <= eps^2 / 2, KLs add
 to H eps^2 / 2, Pinsker gives sqrt(H) eps / 2 for the total variation of whole responses, which range over H R. So **V
-gap <= R H^1.5 eps / 2, at every eps**. Errors of either sign partly cancel, like a random walk; H^2 would need them
-to be of one sign at every prefix, which a normalised policy cannot do to a likely response.
+gap <= R H^1.5 eps / 2, at every eps**. The likelihood ratio of a response is a product of H factors with mean 1, whose
+errors partly cancel as in a random walk: it moves by sqrt(H) eps, not by H eps. Where only the outcome pays, responses
+range over R in place of H R, and the gap is at most R sqrt(H) eps / 2.
 
 The exponent is reached. *Majority*: H/2 free tokens, then H/2 steps that pay 1 if more than half were ones. The
 imitator tilts the vote by sqrt(H) eps, and H/2 hang on it, provided the expert leaves the vote open: with alpha =
@@ -28,7 +29,7 @@ winning side gets in reward, alpha (log 2 - entropy(p)) a step. The expert is th
 *every* alpha, with a reward range that does not grow, and loses to the tilt in the plain value. For fixed eps and
 growing H the vote is decided, and the gap is R H times a constant.""",
     "Theorem 2, hard RL": r"""r^ of a response is alpha log P_hat plus a constant, so hard RL returns the
-likeliest response m of pi_hat: the exact result of a beam search without end, not greedy decoding. Against the best
+likeliest response m of pi_hat: what a beam search of any width would find, not greedy decoding. Against the best
 response y: alpha log P_E and alpha log P_hat are within alpha H eps on y and on m, and P_hat prefers m, hence 2 alpha
 H eps. Against the expert: log P_E(m) >= log P_hat(m) - H eps >= E_E log P_hat - H eps = E_E log P_E - KL(P_E ||
 P_hat) - H eps; times alpha this is **V^{pi_E} - V(m) <= alpha H eps (1 + tanh(eps / 2))**. No reward range enters,

@@ -251,6 +251,8 @@ def measure(d: Draws, rng: np.random.Generator) -> tuple[dict[str, tuple], dict[
         "Theorem 1, sharpened": (preference, bounds.preference_sharp(alpha, h, eps)),
         "Theorem 2, imitator": (expert_value - worst_value, bounds.imitation_paper(span, h, eps)),
         "Theorem 2, imitator, sharpened": (expert_value - worst_value, bounds.imitation_sharp(span, h, eps)),
+        "Theorem 2, imitator, by the range of responses": (
+            expert_value - worst_value, bounds.imitation_sharp(np.ptp(totals, axis=1) / h, h, eps)),
         "Theorem 2, imitator, entropy counted": (soft, bounds.imitation_soft(alpha, h, eps)),
         "Theorem 2, hard RL against the best": (best - worst_reward, bounds.mode_to_best(alpha, h, eps)),
         "Theorem 2, hard RL against the expert": (expert_value - worst_reward, bounds.mode_to_expert(alpha, h, eps)),

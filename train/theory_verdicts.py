@@ -62,6 +62,11 @@ def by_alpha(rows: Iterable[dict]) -> str:
     return ", ".join(f"{shown(row)} at alpha = {row['alpha']}" for row in rows)
 
 
+def last_doubling(rows: Iterable[dict]) -> str:
+    """The exponents between the two largest horizons."""
+    return ", ".join(sorted({f"{row['last']:.2f}" for row in rows if row["last"] is not None}))
+
+
 def interval(row: dict) -> str:
     """A mean with its interval."""
     return f"{row['mean']:.4f} ({row['ci95'][0]:.4f} to {row['ci95'][1]:.4f})"
@@ -78,7 +83,7 @@ def preferences(drawn: dict) -> dict:
     verdict.bound(limit["Theorem 1"], "D_TV <= alpha H eps / 2")
     verdict.bound(limit["Theorem 1, sharpened"], "D_TV <= tanh(alpha H eps / 2)")
     broken = [name for name, row in limit.items() if name.startswith("a drawn") and row["violations"]]
-    yes = "No drawn imitator was worse than the exact worst case, here and below. No condition."
+    yes = "No drawn imitator was worse than the exact worst case, here and below. Condition: none."
     verdict.say(not broken, yes, f"The search for the worst case is WRONG: {', '.join(broken)}.")
     return verdict.result()
 
@@ -88,6 +93,8 @@ def imitation(drawn: dict, growth: list[dict]) -> dict:
     verdict, limit = Verdict(), drawn["bounds"]
     verdict.bound(limit["Theorem 2, imitator"], "The paper's order, R H (H+1) / 2 * tanh(eps / 2),")
     verdict.bound(limit["Theorem 2, imitator, sharpened"], "The smaller order R H^1.5 eps / 2, at every eps,")
+    by_range = "With the range of whole responses in place of R H it"
+    verdict.bound(limit["Theorem 2, imitator, by the range of responses"], by_range)
     rows = find(growth, policy="imitator", variable="H")
     votes = find(rows, where="majority", alpha="H")
     small, large = min(votes, key=lambda r: r["fixed"]), max(votes, key=lambda r: r["fixed"])
@@ -99,12 +106,12 @@ def imitation(drawn: dict, growth: list[dict]) -> dict:
     verdict.say(exponent_near(small, 1.5), yes, f"H^1.5 is NOT the growth: {found}, {shares}.")
     matched = find(rows, where="matched majority")
     ranges = f"with R = {matched[0]['reward_range'][-1] / matched[0]['alpha']:.2f} alpha for every H"
-    found = f"matched majority, {ranges}: {by_alpha(matched)}"
+    found = f"matched majority, {ranges}: {by_alpha(matched)}; last doubling of H {last_doubling(matched)}"
     yes = f"A fixed alpha does not prevent it: {found}."
     verdict.say(all(exponent_near(r, 1.5) for r in matched), yes, f"Not so at fixed alpha: {found}.")
     (plain,) = find(rows, where="majority", alpha=1.0)
     gaps = f"gap {plain['gap'][0]:.1e} at H = {plain['at'][0]}, {abs(plain['gap'][-1]):.0e} at H = {plain['at'][-1]}"
-    yes = f"Only the plain majority MDP loses nothing at alpha = 1 ({gaps})."
+    yes = f"That the plain majority MDP loses nothing at alpha = 1 ({gaps}) is no rule."
     verdict.say(abs(plain["gap"][-1]) < TOLERANCE, yes, f"The plain majority MDP loses at alpha = 1 too ({gaps}).")
     found = f"at eps = {large['fixed']:g} the last doubling of H has exponent {large['last']:.2f}"
     yes = f"Condition: eps well below 1 / sqrt(H); {found}, for no gap is above R H."
@@ -123,6 +130,8 @@ def hard_rl(drawn: dict, growth: list[dict]) -> dict:
     verdict, limit = Verdict(), drawn["bounds"]
     verdict.bound(limit["Theorem 2, hard RL against the expert"], "alpha H eps (1 + tanh(eps / 2)) to the expert")
     verdict.bound(limit["Theorem 2, hard RL against the best"], "2 alpha H eps to the best response")
+    reached = max(max(row["share_of_bound"]) for row in find(growth, where="two branches"))
+    verdict.sentences.append(f"Two branches reach {reached:.2f} of the former.")
     paths = min(row["share_of_bound"][-1] for row in find(growth, where="two paths"))
     yes = f"The latter is attained: {paths:.6f} of it on two paths."
     verdict.say(paths >= TIGHT, yes, f"The latter is not attained: {paths:.3f} of it on two paths.")

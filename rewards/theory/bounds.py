@@ -55,8 +55,8 @@ def mode_to_best(alpha, horizon: int, eps):
 def mode_to_expert(alpha, horizon: int, eps):
     """Hard argmax of r^ against the expert: alpha H eps (1 + tanh(eps / 2)).
 
-    For the mode m, log P_E(m) >= log P_hat(m) - H eps >= E_E log P_hat - H eps, since no mean of log P_hat is above its
-    maximum; and that is E_E log P_E - KL(P_E || P_hat) - H eps. Multiplied by alpha, r*(m) is compared with V^{pi_E}. The
-    KL is at most H eps tanh(eps / 2).
+    For the mode m, log P_E(m) >= log P_hat(m) - H eps >= E_E log P_hat - H eps, since no mean of log P_hat is above
+    its maximum; and that is E_E log P_E - KL(P_E || P_hat) - H eps. Multiplied by alpha, r*(m) is compared with
+    V^{pi_E}. The KL is at most H eps tanh(eps / 2).
     """
     return alpha * horizon * eps * (1 + np.tanh(eps / 2))

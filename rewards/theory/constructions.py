@@ -68,13 +68,13 @@ def two_paths(horizon: int, vocabulary: int, alpha: float, eps: float, likely: f
     at each step and remain the likeliest of its branch, while another, worse by 2 alpha H eps, is raised by eps.
 
     Raises:
-        ValueError: 2 H eps is above 2 (the best branch then holds too much mass to be lowered by eps), or `likely` is
-            not likely enough to be lowered by eps and stay first.
+        ValueError: H < 3 or H eps > 1 (a third branch is then likelier, or the best one too likely to be lowered by
+            eps), or `likely` cannot be lowered by eps and stay first, or not be raised by eps.
     """
-    if horizon * eps > 1 or likely * math.exp(-eps) <= 1 / vocabulary or likely > 1 / (1 + math.exp(eps)):
-        raise ValueError(
-            "two_paths needs H * eps <= 1 and 1 / vocabulary < likely * e^-eps, likely < 1 / (1 + e^eps)."
-        )
+    if horizon < 3 or horizon * eps > 1:
+        raise ValueError(f"two_paths needs H >= 3 and H * eps <= 1, not H = {horizon}, eps = {eps}.")
+    if not math.exp(eps) / vocabulary < likely < 1 / (1 + math.exp(eps)):
+        raise ValueError(f"two_paths needs e^eps / vocabulary < likely < 1 / (1 + e^eps), not {likely}.")
     worse = 0.05
     best = worse * math.exp(2 * horizon * eps * (1 - 1e-9))
     filler = np.full(vocabulary - 2, (1 - best - worse) / (vocabulary - 2))

@@ -5,7 +5,6 @@ are those of `token_mdp`; `eps` is a scalar or ``[D]``.
 """
 
 import numpy as np
-from scipy.special import logsumexp
 
 from rewards.theory.token_mdp import Layers
 
@@ -82,9 +81,10 @@ def lowest_mode(successors: Layers, log_expert: Layers, eps) -> Layers:
         largest = np.take_along_axis(np.exp(log_expert[h] + eps), order, axis=-1)
         others = np.take_along_axis(-m, order, axis=-1)
         free = np.maximum(1 - (largest.cumsum(-1) - largest), 0)
+        growing = np.logaddexp.accumulate(others[..., ::-1], axis=-1)[..., ::-1]
         with np.errstate(divide="ignore"):
-            levels = [np.log(free[..., k]) - logsumexp(others[..., k:], axis=-1) for k in range(m.shape[-1])]
-        lowest.insert(0, np.maximum(np.max(levels, axis=0), (log_expert[h] - eps + m).max(-1)))
+            level = (np.log(free) - growing).max(-1)
+        lowest.insert(0, np.maximum(level, (log_expert[h] - eps + m).max(-1)))
     return lowest
 
 
