@@ -9,10 +9,12 @@ import pytest
 from conftest import ROOT
 
 from train import theory_checks, theory_growth
+from train.theory_arguments import ARGUMENTS
 from train.theory_growth import bootstrap_fit, fit
+from train.theory_report import markdown
 from train.theory_verdicts import exponent_near, verdicts
 
-RESULTS = ROOT / "scripts" / "theory_results" / "seed0.json"
+RESULTS = ROOT / "scripts" / "theory_results" / "results.json"
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,7 @@ def test_committed_results_are_of_the_defaults_and_pass(committed):
     assert committed["draws"]["draws"] >= 10_000
     assert committed["seconds"] < 180
     assert committed["verdicts"] == verdicts(committed["draws"], committed["growth"])
+    assert RESULTS.with_name("theory.md").read_text(encoding="utf-8") == markdown(committed, ARGUMENTS)
 
 
 def test_verdicts_change_with_the_numbers(committed):
