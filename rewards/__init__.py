@@ -5,6 +5,7 @@
 
 from importlib import import_module
 
+from rewards.cross_tokenizer import CrossTokenizer
 from rewards.endorm import EndoRM
 from rewards.endpoint_judge import EndpointJudge, JudgeUnavailable
 from rewards.frozen_base import FrozenBase
@@ -74,6 +75,7 @@ def get_reward(name: str):
 
 __all__ = [
     "REWARDS",
+    "CrossTokenizer",
     "EndoRM",
     "EndpointJudge",
     "FrozenBase",

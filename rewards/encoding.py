@@ -94,5 +94,6 @@ def check_same_tokenizer(tokenizer, completions, completion_ids) -> None:
     if decoded != response_text(completions[0]):
         raise ValueError(
             "The trainer's token ids decode to another text with the reward's tokenizer than with the policy's. Use "
-            "a reward model with the policy's tokenizer, or score texts with its score()."
+            "a reward model with the policy's tokenizer, score texts with its score(), or, for a reward of a frozen "
+            "base, set reward.across = CrossTokenizer(policy's tokenizer, reward.tokenizer)."
         )

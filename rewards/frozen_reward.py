@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rewards.cross_tokenizer import CrossTokenizer
 from rewards.encoding import check_lists, check_same_tokenizer, encode_prompt, encode_response
 from rewards.frozen_base import FrozenBase
 from rewards.loading import FromFrozenBase
@@ -31,8 +32,13 @@ class FrozenReward(FromFrozenBase, ABC):
         eos_token_ids: ids that end a response; default the tokenizer's and those of the model's generation config.
         progress: show a progress bar while scoring.
         online: the policy itself scores, as it stands at each rollout; inside this project's trainers only.
+
+    Attributes:
+        across: a `CrossTokenizer` where the trainer's ids are of another tokenizer than the base's, so that its text
+            is judged in tokens of the base's own. This project's trainers set it; for others, set it by hand.
     """
 
+    across: CrossTokenizer | None = None
     alphas: tuple[float, ...] = ()  # temperatures at which `values` needs soft values
     distribution = False  # whether it needs entropies and self-certainties, for which the head's product is made again
 
@@ -97,11 +103,17 @@ class FrozenReward(FromFrozenBase, ABC):
             return self._values(policy_scores, [ids[-1] in self.eos_token_ids for ids in completion_ids])
         if completion_ids is None:
             return self._values(self._score_texts(prompts, completions), None)
-        shared = frozen_scores is not None and frozen_scores[0].base is self.base and self.system_prompt is None
-        if not shared:
-            check_same_tokenizer(self.tokenizer, completions, completion_ids)
-            frozen_scores = self._forward([self._encode_prompt(p) for p in prompts], completion_ids)
-        return self._values(frozen_scores, [ids[-1] in self.eos_token_ids for ids in completion_ids])
+        if self.across is not None:
+            return self.across.per_token(prompts, completion_ids, self._judge)
+        complete = [ids[-1] in self.eos_token_ids for ids in completion_ids]
+        if frozen_scores is not None and frozen_scores[0].base is self.base and self.system_prompt is None:
+            return self._values(frozen_scores, complete)
+        check_same_tokenizer(self.tokenizer, completions, completion_ids)
+        return self._judge(prompts, completion_ids, complete)
+
+    def _judge(self, prompts: Sequence, response_ids: Sequence, complete: Sequence[bool]) -> list[Tensor]:
+        scores = self._forward([self._encode_prompt(p) for p in prompts], response_ids)
+        return self._values(scores, complete)
 
     def _values(self, scores: Sequence[TokenScores], complete: Sequence[bool] | None) -> list[Tensor]:
         rows = [self.values(s, complete is None or complete[i]) for i, s in enumerate(scores)]

@@ -34,15 +34,17 @@ def load_causal_lm(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     trust_remote_code: bool = False,
+    whole: bool = True,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM, in evaluation mode on its device, whole on each process, and its tokenizer; safetensors only.
+    """A causal LM, in evaluation mode on its device, and its tokenizer; safetensors only.
 
     Args:
         dtype: "auto" (the checkpoint's), "float32", "bfloat16" or a torch dtype.
         device: see `default_device`.
         trust_remote_code: run Python code that comes with the model.
+        whole: whole on each process, even beside a training under ZeRO-3.
     """
-    with whole_weights():
+    with whole_weights() if whole else contextlib.nullcontext():
         model = AutoModelForCausalLM.from_pretrained(
             name_or_path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
@@ -64,7 +66,8 @@ class FromFrozenBase:
         trust_remote_code: bool = False,
         **settings,
     ):
-        """Load base and tokenizer from the hub or a folder (safetensors only); `settings` are those of the class.
+        """Load base and tokenizer from the hub or a folder (safetensors only); `settings` are those of the class. Beside
+        a training under ZeRO-3 the base is split too, and this project's trainers gather it for its forwards.
 
         Args:
             dtype: "auto" (the checkpoint's), "float32", "bfloat16" or a torch dtype. Logits are fp32 in any case.
@@ -72,5 +75,5 @@ class FromFrozenBase:
             batch_tokens: padded tokens in one forward.
             trust_remote_code: run Python code that comes with the model.
         """
-        model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code)
+        model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code, whole=False)
         return cls(FrozenBase(model, batch_tokens=batch_tokens), tokenizer, **settings)

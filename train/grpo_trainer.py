@@ -20,16 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd, pad
 
-from rewards import (
-    EndoRM,
-    FrozenBase,
-    FrozenReward,
-    JudgeReward,
-    LocalJudge,
-    ReferenceProbability,
-    StepReward,
-    TokenScores,
-)
+from rewards import EndoRM, FrozenBase, FrozenReward, StepReward, TokenScores
 from train.checkpoints import (
     COMPLETE,
     StopOnRequest,
@@ -41,6 +32,7 @@ from train.checkpoints import (
 from train.policy_scores import PolicyScores
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.reward_mix import RewardMix, ShapedReward
+from train.reward_models import lend_models, same_tokenizer
 from train.token_reward import wrap_rewards
 from train.vllm_rollouts import check_vllm, set_up_vllm
 
@@ -67,8 +59,8 @@ class EndoGRPOTrainer(GRPOTrainer):
         **kwargs: everything else that TRL's trainer takes.
 
     Raises:
-        ValueError: a dataset smaller than one rollout, a frozen base or reward with another tokenizer, or vLLM
-            rollouts of a quantized policy.
+        ValueError: a dataset smaller than one rollout, a frozen base with another tokenizer, or vLLM rollouts
+            of a quantized policy.
     """
 
     wants_hidden = False  # whether the frozen forward should return hidden states
@@ -109,9 +101,16 @@ class EndoGRPOTrainer(GRPOTrainer):
             set_up_vllm(self.vllm_generation, self.eos_token_ids)
         self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
         self._policy_scores = self._listen_to_policy([f for f in frozen_rewards if f.online])
-        self._lend_frozen_base(every, {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast})
+        lend_models(
+            every,
+            self.frozen_base,
+            lambda: FrozenBase(self.model, batch_tokens, autocast=self.accelerator.autocast, online=True),
+            self._tokenizer,
+            self.eos_token_ids,
+            lambda model: prepare_deepspeed(model, self.accelerator),
+        )
         for reward in by_steps:
-            reward.tokenizer = reward.tokenizer or self._tokenizer
+            reward.tokenizer = self._tokenizer  # it decodes the policy's ids, whatever its inner reward reads
         shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.system_prompt is None]
         # the reward whose forward is the shared one: its token rewards cost nothing, for the table of completions
         self._endorm = next((f for f in shared if isinstance(f, EndoRM)), None)
@@ -132,7 +131,12 @@ class EndoGRPOTrainer(GRPOTrainer):
             policy = get_config_model_id(self.model.config)
             init = dict(self.args.model_init_kwargs or {})
             if frozen is not None and frozen != policy:
-                self._check_tokenizer(AutoTokenizer.from_pretrained(frozen), f"frozen base {frozen}")
+                if not same_tokenizer(AutoTokenizer.from_pretrained(frozen), self._tokenizer):
+                    raise ValueError(
+                        f"The tokenizer of the frozen base {frozen} is not the policy's: the same ids mean other "
+                        "tokens to it, so it cannot be the KL reference. Choose a frozen base of the policy's model "
+                        "family; a teacher may have any tokenizer as a reward, rewards: [{name: endorm, model: ...}]."
+                    )
                 init.pop("revision", None)  # the policy's
             init["dtype"] = dtype or self.model.dtype
             init.setdefault("attn_implementation", self.model.config._attn_implementation)
@@ -152,28 +156,6 @@ class EndoGRPOTrainer(GRPOTrainer):
         self._rollout_log_probs: torch.Tensor | None = None
         alphas = tuple(dict.fromkeys(a for f in online for a in f.alphas))
         return PolicyScores(self.model, alphas, any(f.distribution for f in online)) if online else None
-
-    def _lend_frozen_base(self, rewards: list, settings: dict) -> None:
-        for reward in rewards:
-            if isinstance(reward, JudgeReward) and reward.judge is None:
-                reward.judge = LocalJudge(self.frozen_base, self._tokenizer)
-            elif isinstance(reward, ReferenceProbability) and reward.base is None:
-                reward.base = FrozenBase(self.model, online=True, **settings) if reward.online else self.frozen_base
-                reward.tokenizer = self._tokenizer
-            elif isinstance(reward, FrozenReward):
-                if reward.base is None:
-                    reward.base = None if reward.online else self.frozen_base
-                    reward.tokenizer = self._tokenizer
-                else:
-                    self._check_tokenizer(reward.tokenizer, "reward")
-                reward.eos_token_ids |= set(self.eos_token_ids)
-
-    def _check_tokenizer(self, tokenizer, whose: str) -> None:
-        if tokenizer is not None and tokenizer.get_vocab() != self._tokenizer.get_vocab():
-            raise ValueError(
-                f"The tokenizer of the {whose} is not the policy's: the same ids mean other tokens to it, so it "
-                "cannot score the policy's ids. Choose a frozen base of the policy's model family."
-            )
 
     def _check_dataset(self) -> None:
         needed = self.args.generation_batch_size // self.num_generations
