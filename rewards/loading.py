@@ -66,8 +66,8 @@ class FromFrozenBase:
         trust_remote_code: bool = False,
         **settings,
     ):
-        """Load base and tokenizer from the hub or a folder (safetensors only); `settings` are those of the class. Beside
-        a training under ZeRO-3 the base is split too, and this project's trainers gather it for its forwards.
+        """Load base and tokenizer from the hub or a folder (safetensors only); `settings` are those of the class.
+        Beside a training under ZeRO-3 the base is split too, and this project's trainers gather it for its forwards.
 
         Args:
             dtype: "auto" (the checkpoint's), "float32", "bfloat16" or a torch dtype. Logits are fp32 in any case.
