@@ -3,7 +3,7 @@
 A base LM learns from scratch to answer tersely or verbosely, as a criterion before the problem says, and either way
 without one. Its copy is then trained on problems without criterion, under the EndoRM of the base that reads one
 (configs/demo/steer_ppo.yaml). Shares of both styles on held-out problems without criterion, before and after; beside
-them the base that may read the criterion itself. Writes results.json, results.md and styles.png; nothing is downloaded.
+them the base that may read the criterion itself. Writes results.json, results.md and styles.png; no download.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LAUNCH = "-m accelerate.commands.launch --num_processes 1 --num_machines 1 --mix
 
 
 def measure(name: str, folder: Path, prompts: list[str], criterion: str | None, seed: int) -> dict:
-    """Shares of both styles among sampled responses with their 95% Wilson intervals, and the share of right answers."""
+    """Shares of both styles among sampled responses with 95% Wilson intervals, and the share of right answers."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     read = [tokenizer.decode(encode_prompt(tokenizer, p, criterion)) for p in prompts]
@@ -108,13 +108,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; 2 is faster, on cores that are idle")
     args = parser.parse_args(argv)
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), git_commit()
     torch.set_num_threads(args.threads)
 
     rows = [row for seed in args.seeds for row in one_seed(seed, args)]
     results = {"policies": rows, "recipe": RECIPE, "criteria": CRITERIA, "seconds": time.perf_counter() - start}
     results |= {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "versions": versions()}
-    results |= {"commit": git_commit(), "command": sys.argv if argv is None else ["scripts/steer_demo.py", *argv]}
+    results |= {"commit": commit, "command": sys.argv if argv is None else ["scripts/steer_demo.py", *argv]}
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     text = markdown(rows)
     (args.output / "results.md").write_text(text, encoding="utf-8")
