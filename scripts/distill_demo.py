@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from eval_demo import evaluate, read_prompts
 from matplotlib.figure import Figure
@@ -29,26 +30,22 @@ POLICIES = ("teacher", "student", "student, own EndoRM", "student, teacher's End
 DECODINGS = ("sampled", "greedy")
 
 
-def one_seed(seed: int, args: argparse.Namespace) -> list[dict]:
-    """Make teacher and student, train the student under either, and measure all."""
-    folder = (args.output / f"seed{seed}").resolve()
-    heldout, tokenizer = write_splits(folder / "data", seed=seed), build_tokenizer()
-    sizes = {
-        "teacher": {"hidden": args.teacher_hidden, "layers": 3, "steps": args.teacher_steps},
-        "student": {"hidden": args.student_hidden, "layers": 2, "steps": args.student_steps},
-    }
-    for name, size in sizes.items():
-        imitate_expert(tokenizer, heldout, seed=seed, **size).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    teacher = {"model": str(folder / "teacher"), "dtype": "float32", "device": "cpu"}
+def one_seed(seed: int, heldout: np.ndarray, args: argparse.Namespace) -> list[dict]:
+    """Make a student, train it under the teacher and under itself, and measure all."""
+    common, tokenizer = args.output.resolve(), build_tokenizer()
+    folder, data = common / f"seed{seed}", common / "data"
+    size = {"hidden": args.student_hidden, "layers": 2, "steps": args.student_steps}
+    imitate_expert(tokenizer, heldout, seed=seed, **size).save_pretrained(folder / "student")
+    tokenizer.save_pretrained(folder / "student")
+    teacher = {"model": str(common / "teacher"), "dtype": "float32", "device": "cpu"}
     for name, source in (("own", {}), ("ppo", teacher)):
         rewards = [{"name": "endorm"} | source, {"name": "train.demo_task.demo_accuracy", "weight": 0.0}]
         command = [sys.executable, *LAUNCH.split(), "train/ppo_endorm.py", "--config", RECIPE, "--seed", str(seed)]
         command += ["--model_name_or_path", str(folder / "student"), "--output_dir", str(folder / name)]
-        command += ["--dataset_name", str(folder / "data/train.jsonl"), "--max_steps", str(args.max_steps)]
+        command += ["--dataset_name", str(data / "train.jsonl"), "--max_steps", str(args.max_steps)]
         subprocess.run([*command, "--rewards", json.dumps(rewards)], cwd=ROOT, check=True)
-    prompts, rows = read_prompts(folder / "data/heldout.jsonl", args.n), []
-    for name, place in zip(POLICIES, ("teacher", "student", "own", "ppo"), strict=True):
+    prompts, rows = read_prompts(data / "heldout.jsonl", args.n), []
+    for name, place in zip(POLICIES, ("../teacher", "student", "own", "ppo"), strict=True):
         model = AutoModelForCausalLM.from_pretrained(folder / place, dtype=torch.float32).eval()
         size = {"seed": seed, "parameters": model.num_parameters()}
         rows += [size | evaluate(name, model, tokenizer, prompts, decoding, seed) for decoding in DECODINGS]
@@ -104,19 +101,23 @@ def main(argv: list[str] | None = None) -> None:
     """Command line entry: every seed, then the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/distill"), help="folder for models and results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of prompts, models and sampling")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of students, PPO and sampling")
     parser.add_argument("--teacher_steps", type=int, default=700, help="optimizer steps of the teacher")
     parser.add_argument("--student_steps", type=int, default=450, help="optimizer steps of the student")
     parser.add_argument("--teacher_hidden", type=int, default=96, help="hidden size of the teacher, of 3 layers")
     parser.add_argument("--student_hidden", type=int, default=64, help="hidden size of the student, of 2 layers")
-    parser.add_argument("--max_steps", type=int, default=720, help="steps of PPO")
+    parser.add_argument("--max_steps", type=int, default=480, help="steps of PPO")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; 2 is faster, on cores that are idle")
     args = parser.parse_args(argv)
     start, commit = time.perf_counter(), git_commit()
     torch.set_num_threads(args.threads)
 
-    rows = [row for seed in args.seeds for row in one_seed(seed, args)]
+    heldout, tokenizer = write_splits(args.output / "data"), build_tokenizer()  # teacher and problems for all seeds
+    size = {"hidden": args.teacher_hidden, "layers": 3, "steps": args.teacher_steps}
+    imitate_expert(tokenizer, heldout, **size).save_pretrained(args.output / "teacher")
+    tokenizer.save_pretrained(args.output / "teacher")
+    rows = [row for seed in args.seeds for row in one_seed(seed, heldout, args)]
     results = {"policies": rows, "gains": gains(rows), "recipe": RECIPE, "seconds": time.perf_counter() - start}
     results |= {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "versions": versions()}
     results |= {"commit": commit, "command": sys.argv if argv is None else ["scripts/distill_demo.py", *argv]}

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from train.demo_model import build_model, fit, token_rows
@@ -26,22 +27,27 @@ def style_of(response: str) -> str | None:
 
 def styled_demonstrations(
     n: int, rng: np.random.Generator, heldout: np.ndarray, tokenizer: PreTrainedTokenizerBase, error: float
-) -> list[tuple[Tensor, Tensor]]:
-    """For terse and verbose, with and without criterion, ``n // 4`` demonstrations each: four pairs of token ids
-    ``[n // 4, tokens]`` and labels of the same shape (-100 on the prompt). Held-out problems are never drawn."""
-    equals, parts = tokenizer.convert_tokens_to_ids("="), []
+) -> tuple[Tensor, Tensor]:
+    """Fresh demonstrations, a quarter each terse and verbose, with and without criterion: token ids ``[n, 21]``,
+    padded on the right, and labels of the same shape (-100 on prompt and padding). Held-out problems are never drawn;
+    ``n`` is a multiple of 4."""
+    equals, width, rows = tokenizer.convert_tokens_to_ids("="), 2 + (2 * N_STEPS + 2) + 2 * N_STEPS + 1, []
     for style, criterion in CRITERIA.items():
         for before in (tokenizer(criterion)["input_ids"], []):
             digits, operators = problem_arrays(sample_indices(n // 4, rng, exclude=heldout))
             responses = chain_responses(digits, operators, error=error, rng=rng)
-            rows = token_rows(digits, operators, responses, tokenizer)
-            prompt, response, end = rows.split([2 * N_STEPS + 2, N_STEPS, 1], dim=1)
+            tokens = token_rows(digits, operators, responses, tokenizer)
+            prompt, response, end = tokens.split([2 * N_STEPS + 2, N_STEPS, 1], dim=1)
             if style == "verbose":
                 response = torch.stack([torch.full_like(response, equals), response], dim=2).flatten(1)
-            prompt = torch.cat([torch.tensor([before] * len(rows), dtype=torch.long), prompt], dim=1)
-            labels = torch.cat([torch.full_like(prompt, -100), response, end], dim=1)
-            parts.append((torch.cat([prompt, response, end], dim=1), labels))
-    return parts
+            prompt = torch.cat([torch.tensor([before] * len(prompt), dtype=torch.long), prompt], dim=1)
+            # padding on the right is seen by no token before it and has no label: no mask is needed
+            parts = [prompt, response, end], [torch.full_like(prompt, -100), response, end]
+            ids, labels = (torch.cat(part, dim=1) for part in parts)
+            fill = width - ids.shape[1]
+            rows.append((pad(ids, (0, fill), value=tokenizer.pad_token_id), pad(labels, (0, fill), value=-100)))
+    ids, labels = zip(*rows, strict=True)
+    return torch.cat(ids), torch.cat(labels)
 
 
 def imitate_styles(
@@ -49,11 +55,11 @@ def imitate_styles(
     heldout: np.ndarray,
     *,
     seed: int = 0,
-    steps: int = 700,
+    steps: int = 300,
     batch_size: int = 128,
     learning_rate: float = 3e-3,
-    hidden: int = 96,
-    layers: int = 3,
+    hidden: int = 64,
+    layers: int = 2,
 ) -> Qwen2ForCausalLM:
     """A model trained on ``steps`` batches of demonstrations in both styles, half of them after a criterion; cross
     entropy over the response and end token."""
@@ -62,7 +68,7 @@ def imitate_styles(
     model = build_model(tokenizer, hidden, layers)
 
     def next_loss() -> Tensor:
-        parts = styled_demonstrations(batch_size, rng, heldout, tokenizer, EXPERT_ERROR)
-        return sum(model(input_ids=ids, labels=labels, use_cache=False).loss for ids, labels in parts) / len(parts)
+        tokens, labels = styled_demonstrations(batch_size, rng, heldout, tokenizer, EXPERT_ERROR)
+        return model(input_ids=tokens, labels=labels, use_cache=False).loss
 
     return fit(model, next_loss, steps, learning_rate, "two styles")
