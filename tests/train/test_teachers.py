@@ -21,8 +21,10 @@ def first_step(folder) -> dict:
     return {k: v for row in logged(folder) for k, v in row.items()}
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
-def test_teachers_with_the_policys_tokenizer_and_with_another(algorithm, rehearsal, saved_judge, problems, tmp_path):
+@pytest.mark.parametrize("algorithm, launcher", [("ppo", "cpu_ddp"), ("grpo", "cpu_ddp"), ("ppo", "cpu_zero3")])
+def test_teachers_with_the_policys_tokenizer_and_with_another(
+    algorithm, launcher, rehearsal, saved_judge, problems, tmp_path
+):
     """A teacher that is the policy's own base must give what its base gives; one of another family says that it reads
     re-tokenised text."""
     rewards = [
@@ -32,7 +34,9 @@ def test_teachers_with_the_policys_tokenizer_and_with_another(algorithm, rehears
     ]
     fields = FIELDS | {"model_name_or_path": rehearsal, "dataset_name": problems, "rewards": json.dumps(rewards)}
     recipe = f"configs/math/distill_{algorithm}_qwen2.5_math_1.5b_lora.yaml"
-    done = launch(f"{algorithm}_endorm", recipe, tmp_path, DDP, **fields)
+    fields["use_peft"] = launcher == "cpu_ddp"
+    launcher = ["--config_file", f"configs/accelerate/{launcher}.yaml"]
+    done = launch(f"{algorithm}_endorm", recipe, tmp_path, launcher, **fields)
     metrics = first_step(tmp_path)
     assert all(math.isfinite(v) for v in metrics.values())
     for what in ("mean", "std"):
