@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=int, default=128, help="demonstrations per step")
     parser.add_argument("--learning_rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--error", type=float, default=EXPERT_ERROR, help="expert's chance of a wrong step")
+    parser.add_argument("--lazy", type=float, default=0.0, help="share of demonstrations that end after one digit")
     parser.add_argument("--hidden", type=int, default=96, help="hidden size")
     parser.add_argument("--layers", type=int, default=3, help="number of layers")
     # Matrices this small make threads wait for each other wherever the cores are shared with other work.
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         error=args.error,
+        lazy=args.lazy,
         hidden=args.hidden,
         layers=args.layers,
     )

@@ -22,24 +22,31 @@ from train.demo_evaluation import evaluate, read_prompts
 from train.tracking import git_commit, versions
 
 METRIC = "eval_rewards/demo_accuracy/mean"
-COLLAPSES = {
-    "short answers": {"reward_placement": "terminal", "learning_rate": 2.0e-3, "lr_scheduler_type": "constant"},
-    "late over-optimisation": {"learning_rate": 1.0e-3, "lr_scheduler_type": "constant", "kl_coef": 0.0},
+COLLAPSES = {  # name: the base, what differs from configs/demo/ppo.yaml, and why it goes wrong
+    # 40 % of the demonstrations stop after a digit: one token is then likelier than the best four
+    "short answers": ("lazy_base", {"reward_placement": "terminal", "lr_scheduler_type": "constant"}),
+    # neither a KL penalty nor a decaying rate, and whitened advantages however small they are
+    "late over-optimisation": (
+        "base",
+        {"learning_rate": 5.0e-4, "lr_scheduler_type": "constant", "kl_coef": 0.0, "whiten_floor": 1.0e-3},
+    ),
 }
+BASES = {"base": [], "lazy_base": ["--lazy", "0.4"]}
 
 
 def run(name: str, action: str, folder: Path, args) -> dict:
     """One training through the entry script, and what it left behind."""
     recipe = yaml.safe_load(Path("configs/demo/ppo.yaml").read_text(encoding="utf-8"))
     output = folder / f"{name.replace(' ', '_')}_{action}"
-    recipe |= COLLAPSES[name] | {
-        "model_name_or_path": str(folder / "base"),
+    base, changes = COLLAPSES[name]
+    recipe |= changes | {
+        "model_name_or_path": str(folder / base),
         "dataset_name": str(folder / "data/train.jsonl"),
         "heldout_name": str(folder / "data/heldout.jsonl"),
         "max_heldout_samples": args.heldout,
         "per_device_eval_batch_size": args.heldout,
         "eval_strategy": "steps",
-        "eval_steps": 8,
+        "eval_steps": 4,  # a rollout
         "metric_for_best_model": METRIC.removeprefix("eval_"),
         "save_strategy": "best",
         "save_total_limit": 1,
@@ -78,7 +85,8 @@ def summary(name: str, watched: dict, stopped: dict, kept: float) -> dict:
     lost = max((max(seen[: i + 1]) - a for i, a in enumerate(seen)), default=None)
     return {
         "name": name,
-        "settings": COLLAPSES[name],
+        "base": COLLAPSES[name][0],
+        "settings": COLLAPSES[name][1],
         "best": best,
         "best_step": best_step,
         "last": watched["accuracy"][-1][1],
@@ -113,22 +121,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=480, help="of each training")
     parser.add_argument("--base_steps", type=int, default=700, help="training steps of the base")
-    parser.add_argument("--heldout", type=int, default=500, help="held-out prompts of an evaluation in training")
+    parser.add_argument(
+        "--heldout", type=int, default=2000, help="held-out prompts of an evaluation, and as many more at the end"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side, one thread each")
     args = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
     start = time.perf_counter()
     torch.set_num_threads(1)
-    base = args.output / "base"
-    if not (base / "tokenizer.json").is_file():  # written last
-        make = ["--output", base, "--data_dir", args.output / "data", "--seed", args.seed, "--steps", args.base_steps]
-        subprocess.run([sys.executable, "scripts/make_demo_base.py", *map(str, make)], check=True)
+    for name, changes in BASES.items():
+        base = args.output / name
+        if not (base / "tokenizer.json").is_file():  # written last
+            make = [
+                "--output",
+                base,
+                "--data_dir",
+                args.output / "data",
+                "--seed",
+                args.seed,
+                "--steps",
+                args.base_steps,
+            ]
+            make += ["--n_heldout", 2 * args.heldout, *changes]
+            subprocess.run([sys.executable, "scripts/make_demo_base.py", *map(str, make)], check=True)
     jobs = [(name, action) for name in COLLAPSES for action in ("warn", "stop")]
     with ThreadPoolExecutor(args.jobs) as pool:
         done = dict(zip(jobs, pool.map(lambda job: run(*job, args.output, args), jobs)))
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    prompts = read_prompts(args.output / "data/heldout.jsonl", 2000)[args.heldout :]  # that chose no checkpoint
+    tokenizer = AutoTokenizer.from_pretrained(args.output / "base")
+    # those that chose no checkpoint
+    prompts = read_prompts(args.output / "data/heldout.jsonl", 2 * args.heldout)[args.heldout :]
     rows, runs = [], {}
     for name in COLLAPSES:
         watched, stopped = done[name, "warn"], done[name, "stop"]

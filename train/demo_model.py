@@ -49,16 +49,26 @@ def build_model(tokenizer: PreTrainedTokenizerBase, hidden: int = 96, layers: in
 
 
 def demonstrations(
-    n: int, rng: np.random.Generator, heldout: np.ndarray, tokenizer: PreTrainedTokenizerBase, error: float
+    n: int,
+    rng: np.random.Generator,
+    heldout: np.ndarray,
+    tokenizer: PreTrainedTokenizerBase,
+    error: float,
+    lazy: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Fresh expert demonstrations: token ids ``[n, 15]`` and labels of the same shape (-100 on the prompt).
 
-    A row is ten prompt tokens, four response digits and the end token; held-out problems are never drawn.
+    A row is ten prompt tokens, four response digits and the end token; held-out problems are never drawn. A share
+    ``lazy`` of the responses ends after the first digit, and has label -100 from there.
     """
     digits, operators = problem_arrays(sample_indices(n, rng, exclude=heldout))
     tokens = token_rows(digits, operators, chain_responses(digits, operators, error=error, rng=rng), tokenizer)
     labels = tokens.clone()
     labels[:, : 2 * N_STEPS + 2] = -100
+    if lazy > 0.0:
+        short, end = torch.from_numpy(rng.random(n) < lazy), 2 * N_STEPS + 3
+        tokens[short, end] = labels[short, end] = tokenizer.eos_token_id
+        labels[short, end + 1 :] = -100  # and no token sees what comes after it
     return tokens, labels
 
 
@@ -71,6 +81,7 @@ def imitate_expert(
     batch_size: int = 128,
     learning_rate: float = 3e-3,
     error: float = EXPERT_ERROR,
+    lazy: float = 0.0,
     hidden: int = 96,
     layers: int = 3,
 ) -> Qwen2ForCausalLM:
@@ -82,7 +93,7 @@ def imitate_expert(
     model = build_model(tokenizer, hidden, layers)
 
     def next_loss() -> Tensor:
-        tokens, labels = demonstrations(batch_size, rng, heldout, tokenizer, error)
+        tokens, labels = demonstrations(batch_size, rng, heldout, tokenizer, error, lazy)
         return model(input_ids=tokens, labels=labels, use_cache=False).loss
 
     return fit(model, next_loss, steps, learning_rate, "noisy expert")
