@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from eval_demo import evaluate, read_prompts
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM
 
+from train.demo_evaluation import evaluate, read_prompts
 from train.demo_model import imitate_expert
 from train.demo_task import build_tokenizer, write_splits
 from train.tracking import git_commit, versions

@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import torch
-from eval_demo import complete, read_prompts
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.encoding import encode_prompt
+from train.demo_evaluation import complete, read_prompts
 from train.demo_task import build_tokenizer, solve, write_splits
 from train.style_task import CRITERIA, imitate_styles, style_of
 from train.tracking import git_commit, versions
