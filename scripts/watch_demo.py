@@ -22,16 +22,27 @@ from train.demo_evaluation import evaluate, read_prompts
 from train.tracking import git_commit, versions
 
 METRIC = "eval_rewards/demo_accuracy/mean"
+LABEL = "train.demo_task.demo_accuracy"
 COLLAPSES = {  # name: the base, what differs from configs/demo/ppo.yaml, and why it goes wrong
-    # 40 % of the demonstrations stop after a digit: one token is then likelier than the best four
-    "short answers": ("lazy_base", {"reward_placement": "terminal", "lr_scheduler_type": "constant"}),
+    # a price for tokens that grows: one digit, which a tenth of the demonstrations stop at, is cheaper than four
+    "short answers": (
+        "lazy_base",
+        {
+            "rewards": [
+                {"name": "endorm"},
+                {"name": "length", "weight": -2.0, "anneal": [0.0, 1.0, 240]},
+                {"name": LABEL, "weight": 0.0},
+            ],
+            "lr_scheduler_type": "constant",
+        },
+    ),
     # neither a KL penalty nor a decaying rate, and whitened advantages however small they are
     "late over-optimisation": (
         "base",
         {"learning_rate": 5.0e-4, "lr_scheduler_type": "constant", "kl_coef": 0.0, "whiten_floor": 1.0e-3},
     ),
 }
-BASES = {"base": [], "lazy_base": ["--lazy", "0.4"]}
+BASES = {"base": [], "lazy_base": ["--lazy", "0.1"]}
 
 
 def run(name: str, action: str, folder: Path, args) -> dict:
@@ -39,6 +50,8 @@ def run(name: str, action: str, folder: Path, args) -> dict:
     recipe = yaml.safe_load(Path("configs/demo/ppo.yaml").read_text(encoding="utf-8"))
     output = folder / f"{name.replace(' ', '_')}_{action}"
     base, changes = COLLAPSES[name]
+    if "rewards" in changes:
+        recipe = {k: v for k, v in recipe.items() if k not in ("reward_funcs", "reward_weights")}
     recipe |= changes | {
         "model_name_or_path": str(folder / base),
         "dataset_name": str(folder / "data/train.jsonl"),
