@@ -8,6 +8,7 @@ them the base that may read the criterion itself. Writes results.json, results.m
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -90,7 +91,9 @@ def draw(rows: list[dict], path: Path) -> None:
             places = [i + 0.25 * (k - (len(seeds) - 1) / 2) for i in range(len(cells))]
             errors = [[abs(c["share"] - c["ci95"][side]) for c in cells] for side in (0, 1)]
             axis.bar(places, [c["share"] for c in cells], 0.22, yerr=errors, capsize=2, label=f"seed {seed}")
-        axis.set_xticks(range(len(policies)), [p.replace(" ", "\n", 1) for p in policies], fontsize=8)
+        axis.set_xticks(
+            range(len(policies)), [re.sub(",? (that|no|under) ", r"\n\1\n", p) for p in policies], fontsize=8
+        )
         axis.set(title=f"{style} responses", ylim=(0, 1.05), ylabel="share, sampled")
         axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=8)
