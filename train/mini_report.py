@@ -45,9 +45,7 @@ def self_improvement(results: list[dict]) -> str:
     (result,) = results
     rows, controls = {row["name"]: row for row in result["rows"]}, result["controls"]
     sampled = [run["sampled"] for run in result["runs"] if run["name"] == "EndoRM dense"]
-    parts = [
-        above_zero("The gain of sampled accuracy under EndoRM over the sampled base", rows["EndoRM dense"]["gain"])
-    ]
+    parts = [above_zero("The gain of EndoRM, sampled, over the sampled base", rows["EndoRM dense"]["gain"])]
     for name, key in (("greedy decoding of the base", "greedy"), ("the base at temperature 0.3", "low_temperature")):
         difference = interval([a - b for a, b in zip(sampled, controls[key], strict=True)])
         parts.append(above_zero(f"The trained policy, sampled, less {name}", difference))
