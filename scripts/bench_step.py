@@ -29,6 +29,7 @@ from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.random_models import PRESETS, random_model
 from train.recipe import RewardArguments, build_rewards, load_tokenizer, model_init_kwargs, parse_recipe
 from train.tracking import git_commit, versions
+from train.watches import WatchArguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,8 +105,9 @@ def main() -> None:
             scratch,
             *fields,
         ]
-        types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments)
-        args, model, data, reward = parse_recipe(*types)
+        types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
+        args, model, data, reward, _ = parse_recipe(*types)
+        args.eval_strategy = "no"
         rollout = args.per_device_train_batch_size * args.steps_per_generation
         dtype = model.dtype or "float32"
         write_inputs(Path(scratch), own.preset, own.vocab_size, own.prompt_tokens, dtype, 2 * rollout)

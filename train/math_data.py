@@ -119,7 +119,8 @@ class DataArguments:
 
 
 def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
-    """The held-out prompts as :func:`load_prompts` gives them, None where the recipe names none.
+    """The held-out prompts as :func:`load_prompts` gives them; None where the recipe names none, or where they would
+    be another split of a single file, which has no splits (this is logged).
 
     Raises:
         ValueError: they would be the training prompts themselves, or as for :func:`load_prompts`.
@@ -127,7 +128,10 @@ def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
     if args.heldout_name is None and args.heldout_split is None:
         return None
     name, split = args.heldout_name or args.dataset_name, args.heldout_split or "test"
-    if name == args.dataset_name and (split == args.dataset_split or Path(name).is_file()):
+    if args.heldout_name is None and Path(name).is_file():
+        logger.warning("%s has no splits, so nothing is held out: set heldout_name to another file.", name)
+        return None
+    if (name, split) == (args.dataset_name, args.dataset_split):
         raise ValueError(f"The held-out prompts are the training prompts ({name}): set heldout_name or heldout_split.")
     changes = {"dataset_name": name, "dataset_split": split, "max_train_samples": args.max_heldout_samples}
     return load_prompts(dataclasses.replace(args, **changes), tokenizer)[0]

@@ -24,6 +24,7 @@ from train.recipe import (
     parse_recipe,
     use_console,
 )
+from train.reward_mix import add_watched
 from train.tracking import RunFolder, TrackingArguments
 from train.watches import WatchArguments, Watches
 
@@ -37,15 +38,21 @@ def main() -> None:
     args.model_init_kwargs = model_init_kwargs(model)
     tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
     dataset, counts = load_prompts(data, tokenizer)
+    heldout = load_heldout(data, tokenizer)
+    rewards = build_rewards(reward)
+    if heldout is None:
+        args.eval_strategy = "no"
+    else:
+        rewards, args.reward_weights = add_watched(rewards, args.metric_for_best_model, args.reward_weights)
     trainer = PPOTrainer(
         model=model.model_name_or_path,
-        reward_funcs=build_rewards(reward),
+        reward_funcs=rewards,
         args=args,
         frozen_base=reward.frozen_base,
         frozen_dtype=reward.frozen_dtype,
         batch_tokens=reward.frozen_batch_tokens,
         train_dataset=dataset,
-        eval_dataset=load_heldout(data, tokenizer),
+        eval_dataset=heldout,
         processing_class=tokenizer,
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),

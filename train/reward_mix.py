@@ -4,6 +4,7 @@ them."""
 import difflib
 import inspect
 import json
+import re
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -166,6 +167,25 @@ def rewards_of_recipe(entries: list | str) -> list[ShapedReward]:
         return rewards + [_read({"name": gate, "as": gate, "weight": 0.0}) for gate in gates]
     except ValueError as error:
         raise ValueError(f"A gate is the name of an entry ({', '.join(names)}) or of a reward. {error}") from error
+
+
+def add_watched(rewards: list, metric: str | None, weights: list[float] | None) -> tuple[list, list[float] | None]:
+    """Rewards and their weights with, at weight 0, the reward that a metric `rewards/NAME/mean` is of, if it is none
+    of them: so a held-out measure need not be a reward of the recipe.
+
+    Args:
+        rewards: reward functions, or `ShapedReward`s, which have their weights in them.
+        metric: as `metric_for_best_model` names it, with or without `eval_`.
+        weights: `reward_weights` of the recipe, None for all 1.
+    """
+    match = re.fullmatch(r"(?:eval_)?rewards/(.+)/mean", metric or "")
+    names = [r.name if isinstance(r, ShapedReward) else get_callable_name(r) for r in rewards]
+    if match is None or match[1] in names:
+        return rewards, weights
+    watched = rewards_of_recipe([{"name": match[1], "as": match[1], "weight": 0.0}])
+    if any(isinstance(r, ShapedReward) for r in rewards):
+        return rewards + watched, weights
+    return [*rewards, watched[0].func], [*(weights or [1.0] * len(rewards)), 0.0]
 
 
 def _read(entry: dict) -> ShapedReward:

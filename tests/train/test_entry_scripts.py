@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,9 +53,10 @@ def parse(monkeypatch, *argv):
     from train.math_data import DataArguments
     from train.ppo_trainer import PPOConfig
     from train.recipe import RewardArguments, parse_recipe
+    from train.watches import WatchArguments
 
     monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true"])
-    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments)
+    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
 
 
 def test_a_field_that_does_not_exist_names_its_neighbours(monkeypatch, tmp_path, capsys):
@@ -78,10 +80,11 @@ def test_a_recipe_that_is_not_there(monkeypatch, capsys):
 
 def test_the_command_line_wins_over_the_recipe(monkeypatch, tmp_path):
     recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
-    args, model, data, reward = parse(monkeypatch, "--config", str(ROOT / recipe), "--kl_coef", "0.5", "--bf16", "no")
+    line = ["--config", str(ROOT / recipe), "--kl_coef", "0.5", "--bf16", "no"]
+    args, model, data, reward, watch = parse(monkeypatch, *line)
     assert (args.kl_coef, args.max_completion_length, data.max_prompt_length) == (0.5, 1024, 1024)
     assert data.system_prompt.endswith(r"\boxed{}.")
-    assert reward.reward_funcs == ["endorm"]
+    assert (reward.reward_funcs, watch.watch) == (["endorm"], "warn")
     assert model.model_name_or_path == "Qwen/Qwen2.5-Math-7B"
 
 
@@ -150,3 +153,23 @@ def test_prompts_and_responses_beyond_the_models_positions(rehearsal, problems, 
     done = launch("ppo_endorm", "configs/math/ppo_qwen2.5_math_7b.yaml", tmp_path, check=False, **fields)
     assert done.returncode != 0
     assert "but the model has 4096 positions: lower max_prompt_length or max_completion_length" in done.stderr
+
+
+HELD_OUT = {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "rewards/accuracy/mean"}
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_held_out_accuracy_in_training_with_two_processes(algorithm, rehearsal, problems, tmp_path):
+    """Accuracy is no reward of the recipe: it is watched, and moves nothing."""
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_steps": 2, "save_strategy": "no"}
+    heldout = shutil.copy(problems, tmp_path / "held_out.jsonl")
+    fields |= {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "heldout_name": heldout}
+    fields |= {"max_heldout_samples": 6, "per_device_eval_batch_size": 2, "watch": "stop"}
+    recipe = f"configs/math/{algorithm}_qwen2.5_math_7b.yaml"
+    launcher = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
+    launch(f"{algorithm}_endorm", recipe, tmp_path / "run", launcher, **fields | HELD_OUT)
+    rows = logged(tmp_path / "run")
+    (evaluation,) = (row for row in rows if "eval_rewards/accuracy/mean" in row)
+    assert evaluation["step"] == 2
+    assert evaluation["eval_reward"] == pytest.approx(evaluation["eval_rewards/endorm/mean"], rel=1e-5)
+    assert all(math.isfinite(x) for x in evaluation.values())
