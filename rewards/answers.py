@@ -97,10 +97,13 @@ def equivalent(a: str, b: str) -> bool:
     return verify(x, y, timeout_seconds=_SECONDS) or verify(y, x, timeout_seconds=_SECONDS)
 
 
-def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
-    """The cluster of each answer: the first whose first member is `equivalent`, else a new one.
+def cluster_answers(answers: Sequence[str | None], same: Callable[[str, str], bool] = equivalent) -> list[int | None]:
+    """The cluster of each answer: the first whose first member is the same, else a new one.
 
     Each different text is parsed once and compared once with each cluster, so equivalence is taken to be transitive.
+
+    Args:
+        same: whether two answers, the first member and another, are the same.
 
     Returns:
         The clusters' numbers, from 0 in the order of their first members; None for an answer that is None.
@@ -109,7 +112,7 @@ def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
     firsts: list[str] = []
     for answer in answers:
         if answer not in cluster:
-            known = (i for i, first in enumerate(firsts) if equivalent(first, answer))
+            known = (i for i, first in enumerate(firsts) if same(first, answer))
             cluster[answer] = next(known, len(firsts))
             if cluster[answer] == len(firsts):
                 firsts.append(answer)

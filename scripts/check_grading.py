@@ -1,0 +1,135 @@
+"""What the grader accepts on real benchmarks, and whether hostile text can hang it.
+
+    python scripts/check_grading.py --data FOLDER --output outputs/check_grading.json
+
+FOLDER holds files such as math500.jsonl. Prints, for each benchmark, the share of right answers that are accepted (in
+a box, in a formula without a box, by math-verify without the comparison of texts, and of whole solutions), then the
+share of other problems' answers that are accepted, all of those listed whose text differs; then 1,000 hostile strings.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from rewards.benchmarks.loading import load_rows
+from rewards.benchmarks.statistics import markdown_table, percent
+from train.grading import SECONDS, Graders
+from train.math_benchmarks import PAPER, load_benchmark
+
+
+def hostile(n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
+    """(kind, response) of n strings that broke graders before, or might."""
+    rng = random.Random(seed)
+    kinds = {
+        "nested braces": lambda: r"\boxed{" + "{" * (d := rng.randint(1, 300)) + "5" + "}" * d + "}",
+        "nested roots": lambda: r"\boxed{" + r"\sqrt{" * (d := rng.randint(1, 60)) + "2" + "}" * d + "}",
+        "nested boxes": lambda: r"\boxed{" * rng.randint(2, 2000) + "5" + "}" * rng.randint(0, 2000),
+        "unbalanced": lambda: "".join(rng.choices([r"\boxed{", "{", "}", "$", r"\frac", "5", r"\left(", "^"], k=200)),
+        "empty": lambda: rng.choice(
+            ["", " ", "\n", r"\boxed{}", r"\boxed{ }", "$$", r"\boxed", "\x00", r"\boxed{\,}"]
+        ),
+        "unicode": lambda: r"\boxed{" + "".join(chr(rng.randrange(32, 0xD7FF)) for _ in range(60)) + "}",
+        "astral": lambda: "".join(chr(rng.randrange(0x1F300, 0x1FAFF)) for _ in range(60)) + " 5\u202e\u0665²",
+        "ascii": lambda: r"\boxed{" + "".join(chr(rng.randrange(32, 127)) for _ in range(40)) + "}",
+        "many digits": lambda: r"\boxed{" + "7" * rng.randint(5000, 50000) + "}",
+        "small power": lambda: rf"\boxed{{{rng.randint(2, 99)}^{{{rng.randint(2, 9999)}}}}}",
+    }
+    slow = {
+        "giant power": lambda: rf"\boxed{{{rng.randint(2, 99)}^{{{rng.randint(2, 99)}^{{{rng.randint(9, 99)}^9}}}}}}",
+        "factorial": lambda: rf"\boxed{{{rng.randint(10**6, 10**9)}!}}",
+        "expansion": lambda: rf"\boxed{{(x+1)^{{{rng.randint(10**5, 10**7)}}}}}",
+        "deep braces": lambda: r"\boxed{" + "{" * 5000 + "5" + "}" * 5000 + "}",
+        "1 MB": lambda: rng.choice(["a", "$", r"\boxed{", "{", "1+", "\\", "9", "é", "x^"]) * 2**20,
+        "1 MB box": lambda: r"\boxed{" + rng.choice(["a", "9", " ", "é"]) * 2**20 + "}",
+    }
+    for i in range(n):  # one in fifty is of a kind that may take all the time it is given
+        kind, make = rng.choice(list((slow if i % 50 == 0 else kinds).items()))
+        yield kind, make()
+
+
+def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> dict:
+    """Shares of right and of other problems' answers accepted, with the answers that decide it."""
+    _, problems, _ = load_benchmark(name, data)
+    golds = [p.golds for p in problems]
+    first = [g[0] for g in golds]
+    forms = {
+        "boxed": [rf"Thus we get $\boxed{{{a}}}$." for a in first],
+        "without a box": [f"Therefore, the final answer is ${a}$." for a in first],
+    }
+    solutions = {
+        str(row["id"]): row.get("solution") for row in load_rows(str(next(Path(data).glob(f"{name}.json*"))))[0]
+    }
+    if all(isinstance(solutions.get(p.id), str) for p in problems):
+        forms["solution"] = [solutions[p.id] for p in problems]
+    report = {"problems": len(problems), "refused": {}}
+    for form, texts in forms.items():
+        grades = graders.grade(texts, golds)
+        report[form] = sum(g.verdict == "right" for g in grades) / len(grades)
+        report["refused"][form] = [
+            [p.id, p.golds[0], g.answer, g.verdict] for p, g in zip(problems, grades) if g.verdict != "right"
+        ]
+    alone = [graders.ask("matches", a, a)[0] for a in first]
+    report["math-verify alone"] = sum(a is True for a in alone) / len(alone)
+    report["shuffled"], report["accepted though shuffled"] = [], []
+    for seed in range(shuffles):
+        others = random.Random(seed).sample(first, len(first))
+        grades = graders.grade([rf"\boxed{{{a}}}" for a in others], golds)
+        taken = [(a, g[0]) for a, g, grade in zip(others, golds, grades) if grade.verdict == "right"]
+        report["shuffled"].append(len(taken) / len(problems))
+        report["accepted though shuffled"] += [list(pair) for pair in taken if pair[0] != pair[1]]
+        report.setdefault("same text", []).append(sum(a == g for a, g in taken) / len(problems))
+    return report
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder of benchmark files")
+    parser.add_argument("--benchmarks", nargs="+", default=list(PAPER))
+    parser.add_argument("--shuffles", type=int, default=5)
+    parser.add_argument("--hostile", type=int, default=1000, help="strings")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one answer")
+    parser.add_argument("--output", help="JSON file for all of it")
+    args = parser.parse_args(argv)
+    start = time.perf_counter()
+    with Graders(args.workers, args.seconds) as graders:
+        reports = {name: check_benchmark(name, args.data, graders, args.shuffles) for name in args.benchmarks}
+        total = sum(r["problems"] for r in reports.values())
+        columns = ("boxed", "math-verify alone", "without a box", "solution")
+        rows = []
+        for name, r in reports.items():
+            shuffled, same = (sum(r[key]) / args.shuffles for key in ("shuffled", "same text"))
+            rows.append([name, r["problems"], *(percent(r.get(c)) for c in columns), percent(shuffled), percent(same)])
+        print(markdown_table(["accepted, %", "problems", *columns, "shuffled", "of them the same text"], rows))
+        pooled = sum(sum(r["shuffled"]) / args.shuffles * r["problems"] for r in reports.values()) / total
+        print(f"Shuffled, all {total} problems: {percent(pooled)} % accepted. Those with another text (answer, gold):")
+        for name, r in reports.items():
+            for answer, gold in r["accepted though shuffled"]:
+                print(f"  {name}: {answer!r} for {gold!r}")
+        for name, r in reports.items():
+            for form, refused in r["refused"].items():
+                for line in refused:
+                    print(f"  refused, {name}, {form}: {line}")
+        graded, verdicts, replaced = [], Counter(), graders.replaced
+        for kind, text in hostile(args.hostile):
+            begin = time.perf_counter()
+            grade = graders.grade([text], [["5"]])[0]
+            graded.append((time.perf_counter() - begin, kind, grade.verdict, grade.reason))
+            verdicts[f"{kind}: {grade.verdict} {grade.reason}".strip()] += 1
+    slowest = max(graded, default=(0.0, ""))
+    facts = {"strings": len(graded), "slowest_seconds": slowest[0], "workers_replaced": graders.replaced - replaced}
+    print(f"Hostile: {facts}, slowest {slowest[1]!r}")
+    print("\n".join(f"  {n:4d} {what}" for what, n in sorted(verdicts.items())))
+    print(f"{time.perf_counter() - start:.0f} s")
+    if args.output:
+        report = {"benchmarks": reports, "pooled_shuffled": pooled, "hostile": facts | {"verdicts": dict(verdicts)}}
+        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+r"""Grading with math-verify in worker processes: right, wrong, or ungraded, never silently wrong.
+
+What a model writes can keep sympy busy for ever (10^{10^{10}}), partly in C code that no signal interrupts. So answers
+are compared in processes of their own, which are killed and replaced when their time is up or when they died; that
+response is then "ungraded", with the reason. math-verify's own time-outs, which turn into "wrong", are off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from rewards.answers import cluster_answers, has_box, last_boxed
+
+SECONDS = 8.0  # for one answer
+STARTING = 120.0  # seconds for a worker to start
+TAIL = 4000  # characters at the end of a response without a box in which its answer is looked for
+WORKER = Path(__file__).with_name("grading_worker.py")
+
+
+@dataclass(frozen=True)
+class Grade:
+    """`verdict` is "right", "wrong" or "ungraded"; `answer` what was taken for the answer; `reason` why ungraded."""
+
+    verdict: str
+    answer: str | None = None
+    reason: str = ""
+
+
+class Graders:
+    """A pool of grading processes. Use it in a `with` statement.
+
+    Args:
+        workers: processes, default one per core.
+        seconds: of wall time for one answer; what takes longer is "ungraded".
+    """
+
+    def __init__(self, workers: int | None = None, seconds: float = SECONDS):
+        self.seconds, self.replaced = seconds, 0
+        count = workers or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(count)  # each waits for one worker
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in [_Worker() for _ in range(count)]:
+            self._free.put(worker)
+
+    def __enter__(self) -> Graders:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        while not self._free.empty():
+            self._free.get().stop()
+
+    def grade(
+        self,
+        responses: Sequence[str],
+        golds: Sequence[Sequence[str]],
+        boxed_only: bool = False,
+        progress: bool = False,
+    ) -> list[Grade]:
+        r"""Grade each response by its last ``\boxed{}``; one without any by the answer in its last TAIL characters.
+
+        Args:
+            golds: of each response, its right answers.
+            boxed_only: a response without a box has no answer and is wrong.
+            progress: show a progress bar.
+        """
+        jobs, keys = {}, []
+        for text, right in zip(responses, golds, strict=True):
+            boxed = has_box(text)
+            answer = (last_boxed(text) or None) if boxed else text[-TAIL:]
+            skip = not answer or (boxed_only and not boxed)
+            keys.append(None if skip else ("grade_answer" if boxed else "grade_text", answer, tuple(right)))
+            jobs.setdefault(keys[-1])
+        jobs.pop(None, None)  # the same answer to the same problem is graded once
+        results = self._threads.map(lambda job: self.ask(*job), jobs)
+        grades = {None: Grade("wrong")}
+        for job, (result, reason) in zip(jobs, tqdm(results, "grading", len(jobs), disable=not progress)):
+            if reason:
+                grades[job] = Grade("ungraded", job[1] if job[0] == "grade_answer" else None, reason)
+            else:
+                grades[job] = Grade("right" if result[0] else "wrong", result[1])
+        return [grades[key] for key in keys]
+
+    def cluster(self, groups: Sequence[Sequence[str | None]]) -> list[tuple[list[int | None], int]]:
+        """`cluster_answers` of each group, and how many comparisons hung or crashed: those count as different."""
+
+        def clusters(group: Sequence[str | None]) -> tuple[list[int | None], int]:
+            failed = 0
+
+            def same(a: str, b: str) -> bool:
+                nonlocal failed
+                result, reason = self.ask("same", a, b)
+                failed += bool(reason)
+                return bool(result)
+
+            return cluster_answers(group, same), failed
+
+        return list(self._threads.map(clusters, groups))
+
+    def ask(self, function: str, *arguments) -> tuple:
+        """``(result, "")`` of a function of the worker, ``(None, reason)`` when that hung or crashed."""
+        worker = self._free.get()
+        try:
+            result, reason = worker.ask(function, arguments, self.seconds)
+            if reason:
+                worker.stop()
+                self.replaced += 1
+                worker = _Worker()
+            return result, reason
+        finally:
+            self._free.put(worker)
+
+
+class _Worker:
+    def __init__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, str(WORKER)], **pipes)
+        self.ready = False
+
+    def ask(self, function: str, arguments: tuple, seconds: float) -> tuple:
+        if not self.ready:
+            self._wait_for_start()
+        try:
+            self.process.stdin.write(json.dumps([function, arguments, seconds]).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None, self._end()
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return None, f"not done after {seconds:g} s"
+        reply = self.process.stdout.readline()
+        return (json.loads(reply), "") if reply.endswith(b"\n") else (None, self._end())
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stdin.detach().close()  # without the flush of what no one will read
+
+    def _wait_for_start(self) -> None:
+        started = select.select([self.process.stdout], [], [], STARTING)[0] and self.process.stdout.readline()
+        if not started:
+            raise RuntimeError(
+                f"a grading process did not start ({WORKER}): install math-verify for {sys.executable}, or use fewer "
+                "workers if memory is short"
+            )
+        self.ready = True
+
+    def _end(self) -> str:
+        return f"the worker ended with exit code {self.process.wait()}"
