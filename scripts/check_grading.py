@@ -80,6 +80,7 @@ def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> di
         grades = graders.grade([rf"\boxed{{{a}}}" for a in others], golds)
         taken = [(a, g[0]) for a, g, grade in zip(others, golds, grades) if grade.verdict == "right"]
         report["shuffled"].append(len(taken) / len(problems))
+        report.setdefault("shuffled and ungraded", []).append(sum(g.verdict == "ungraded" for g in grades))
         report["accepted though shuffled"] += [list(pair) for pair in taken if pair[0] != pair[1]]
         report.setdefault("same text", []).append(sum(a == g for a, g in taken) / len(problems))
     return report
