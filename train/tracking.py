@@ -15,19 +15,8 @@ from matplotlib.image import imread
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-PACKAGES = [
-    "torch",
-    "numpy",
-    "transformers",
-    "trl",
-    "accelerate",
-    "peft",
-    "datasets",
-    "deepspeed",
-    "wandb",
-    "math-verify",
-    "vllm",
-]
+PACKAGES = ["torch", "numpy", "transformers", "trl", "accelerate", "peft", "datasets", "deepspeed", "wandb"]
+PACKAGES += ["math-verify", "vllm"]
 PANELS = {  # title: the first of these metrics that was logged
     "reward (nats)": ("reward",),
     "KL to the frozen base, k1 (nats a token)": ("kl/k1",),
