@@ -36,10 +36,17 @@ COLLAPSES = {  # name: the base, what differs from configs/demo/ppo.yaml, and wh
             "lr_scheduler_type": "constant",
         },
     ),
-    # neither a KL penalty nor a decaying rate, and whitened advantages however small they are
+    # a reward that is hacked late: more and more weight for confidence, which long wrong responses have most of
     "late over-optimisation": (
         "base",
-        {"learning_rate": 5.0e-4, "lr_scheduler_type": "constant", "kl_coef": 0.0, "whiten_floor": 1.0e-3},
+        {
+            "rewards": [
+                {"name": "endorm"},
+                {"name": "self_certainty", "weight": 20.0, "anneal": [0.0, 1.0, 300]},
+                {"name": LABEL, "weight": 0.0},
+            ],
+            "lr_scheduler_type": "constant",
+        },
     ),
 }
 BASES = {"base": [], "lazy_base": ["--lazy", "0.1"]}
@@ -132,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/watch_demo"), help="folder for everything")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=480, help="of each training")
+    parser.add_argument("--steps", type=int, default=360, help="of each training")
     parser.add_argument("--base_steps", type=int, default=700, help="training steps of the base")
     parser.add_argument(
         "--heldout", type=int, default=2000, help="held-out prompts of an evaluation, and as many more at the end"
