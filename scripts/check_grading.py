@@ -117,6 +117,7 @@ def main(argv: list[str] | None = None) -> None:
                     print(f"  refused, {name}, {form}: {line}")
         graded, verdicts, replaced = [], Counter(), graders.replaced
         for kind, text in hostile(args.hostile):
+            graders.ask("same", "1", "1")  # a worker that had to be replaced has started
             begin = time.perf_counter()
             grade = graders.grade([text], [["5"]])[0]
             graded.append((time.perf_counter() - begin, kind, grade.verdict, grade.reason))
