@@ -17,7 +17,7 @@ from rewards.encoding import response_text
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACED_BOX = re.compile(rf"{_BOX.pattern}\s*\{{")
 _BRACELESS_END = re.compile(r"[$\n]|\\\)|\\\]")
-_SECONDS = 2  # for one answer to be parsed, or two to be compared; after that they count as different
+_SECONDS = 5  # for one answer to be parsed, or two to be compared; after that they count as different
 
 
 def has_box(text: str) -> bool:
