@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import pre_tokenizers
-from tokenizers.trainers import BpeTrainer
-from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from train.bpe_tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-EOS, PAD = "<|endoftext|>", "<|pad|>"  # eos as in Qwen2.5 base models; a pad of its own shows masks that confuse both
-SPECIAL_TOKENS = [EOS, "<|im_start|>", "<|im_end|>", PAD]
-SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)  # every byte, so that any text can be written
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -59,35 +56,11 @@ def make_rehearsal_model(
     Raises:
         ValueError: no text, or sizes that do not fit together.
     """
-    if vocab_size < SMALLEST_VOCAB:
-        raise ValueError(f"vocab_size is {vocab_size}; {SMALLEST_VOCAB} is the least (all bytes and special tokens)")
     if heads < 1 or kv_heads < 1 or hidden_size % (2 * heads) or heads % kv_heads:
         raise ValueError(
             f"hidden_size ({hidden_size}) must be a multiple of 2 x heads ({heads}), heads of kv_heads ({kv_heads})"
         )
-    texts = [text for text in texts if text.strip()]
-    if not texts:
-        raise ValueError("there is no text to train the tokenizer on")
-
-    # An untrained Qwen2Tokenizer brings Qwen2's own normaliser, pre-tokeniser and decoder.
-    backend = Qwen2Tokenizer().backend_tokenizer
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    learned = json.loads(backend.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(merge) for merge in learned["merges"]],
-        eos_token=EOS,
-        pad_token=PAD,
-        additional_special_tokens=SPECIAL_TOKENS[1:3],
-        model_max_length=max_position_embeddings,
-        padding_side="left",
-    )
+    tokenizer = train_tokenizer(texts, vocab_size, max_position_embeddings)
     tokenizer.chat_template = CHAT_TEMPLATE
 
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
