@@ -116,14 +116,16 @@ def test_splits_are_disjoint_right_and_the_same_again(tmp_path):
 
 
 def test_heldout_stories_never_reach_the_training_rows(tokenizer):
-    def stories(exclude, n=300):
-        documents = PackedRows(tokenizer, [], exclude, synthetic=1.0).documents(random.Random("x"))
-        return [re.match("Question: (.*)\nAnswer:", next(documents))[1] for _ in range(n)]
+    class WithEggs:  # one problem in ten, which makes the test sure to see some
+        def __contains__(self, story):
+            return "eggs" in story
 
-    drawn = stories(())
-    heldout = set(drawn[::3])
-    assert not heldout & set(stories(heldout))
-    assert set(drawn[1::3]) <= set(stories(heldout))  # the others come as they would
+    def with_eggs(exclude):
+        documents = PackedRows(tokenizer, [], exclude, synthetic=1.0).documents(random.Random("x"))
+        return sum("eggs" in next(documents) for _ in range(300))
+
+    assert with_eggs(()) > 10
+    assert with_eggs(WithEggs()) == 0
 
 
 def test_rows_are_the_documents_one_after_another(tokenizer):
