@@ -41,9 +41,11 @@ ROWS = {  # name: algorithm, rewards of its recipe, other fields
     "constant": ("grpo", [{"name": "constant"}], {}),
     "EndoRM dense + 10 % labels": ("ppo", [{"name": "endorm"}, {"name": TENTH, "weight": 4.0}], {}),
 }
-# section 3.3 of the paper: the policy of another row begins again, as its own frozen base and so its own reward
-SECOND_ROUNDS = {"EndoRM dense, second round": "EndoRM dense"}
-NAMES = ", ".join([*ROWS, *SECOND_ROUNDS]).replace("%", "%%")
+# Training goes on from another row's policy: as its own frozen base and so its own reward (section 3.3 of the paper),
+# and as the control of that, as long again under the reward of the first base.
+CONTINUED = {"EndoRM dense, second round": "EndoRM dense", "EndoRM dense, as long again": "EndoRM dense"}
+FIRST_BASE = ("EndoRM dense, as long again",)
+NAMES = ", ".join([*ROWS, *CONTINUED]).replace("%", "%%")
 
 
 def run(command: list[str], log: Path) -> None:
@@ -63,7 +65,7 @@ def run_folder(folder: Path, name: str | None) -> Path:
 
 def train(name: str, seed: int, folder: Path, steps: int) -> Path:
     """The folder of one run, trained if it is not there yet."""
-    first = SECOND_ROUNDS.get(name)
+    first = CONTINUED.get(name)
     algorithm, rewards, fields = ROWS[first or name]
     output = run_folder(folder, name)
     if (output / "trainer_state.json").is_file():  # written last
@@ -78,6 +80,8 @@ def train(name: str, seed: int, folder: Path, steps: int) -> Path:
         "seed": seed,
         "max_steps": steps,
     }
+    if name in FIRST_BASE:
+        recipe["frozen_base"] = str(folder / "base")
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     launcher = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -109,8 +113,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
     args = parser.parse_args()
     for name in args.rewards:
-        if name not in (*ROWS, *SECOND_ROUNDS) or SECOND_ROUNDS.get(name, name) not in args.rewards:
-            parser.error(f"no row {name!r}, or a second round without its first; rows are {NAMES}")
+        if name not in (*ROWS, *CONTINUED) or CONTINUED.get(name, name) not in args.rewards:
+            parser.error(f"no row {name!r}, or one that goes on from a row that is not there; rows are {NAMES}")
     os.chdir(Path(__file__).parents[1])
     start, folders = time.perf_counter(), {seed: args.output / f"seed{seed}" for seed in args.seeds}
     torch.set_num_threads(1)
@@ -128,8 +132,8 @@ def main() -> None:
         bases.append(row | {"low_temperature": cold})
 
     todo = [(name, seed) for seed in args.seeds for name in args.rewards]
-    todo.sort(key=lambda job: job[0] in SECOND_ROUNDS)
-    firsts = [job for job in todo if job[0] not in SECOND_ROUNDS]
+    todo.sort(key=lambda job: job[0] in CONTINUED)
+    firsts = [job for job in todo if job[0] not in CONTINUED]
     outputs = []
     for jobs in (firsts, todo[len(firsts) :]):
         with ThreadPoolExecutor(args.jobs) as pool:
@@ -140,7 +144,7 @@ def main() -> None:
         runs[name, seed] = measured(name, seed, folders[seed], output, args.n)
 
     results = {name: [runs[name, seed] for seed in args.seeds] for name in args.rewards}
-    starts = {name: results[first] for name, first in SECOND_ROUNDS.items() if name in results}
+    starts = {name: results[first] for name, first in CONTINUED.items() if name in results}
     rows = summarise({"base": bases} | results, bases, starts)
     controls = {d: [b[d] for b in bases] for d in ("sampled", "greedy", "low_temperature")}
     curves = {n: (r[0]["steps"], np.mean([x["accuracy"] for x in r], axis=0).tolist()) for n, r in results.items()}

@@ -39,6 +39,6 @@ printf '%s\n' "distillation scripts/distill_demo.py" "steering scripts/steer_dem
   "judge0 scripts/judge_demo.py --seed 0" "judge1 scripts/judge_demo.py --seed 1" "judge2 scripts/judge_demo.py --seed 2" \
   "theory scripts/verify_theory.py" | xargs -P "$jobs" -I{} bash -c 'stage {}'
 stage rewards scripts/compare_rewards.py --jobs "$jobs" --rewards "EndoRM dense" "EndoRM dense, second round" \
-  "accuracy labels" "format only" random
+  "EndoRM dense, as long again" "accuracy labels" "format only" random
 
 python scripts/mini_report.py --folder "$output"

@@ -55,9 +55,21 @@ def self_improvement(results: list[dict]) -> str:
 
 
 def second_round(results: list[dict]) -> str:
-    """Whether a policy gains from a second round with its own reward."""
-    gain = next(row["gain"] for row in results[0]["rows"] if row["name"] == "EndoRM dense, second round")
-    return above_zero("The second round's gain over the first policy", gain)
+    """Whether a policy gains from a second round with its own reward, and more than from the first reward again."""
+    names = {"first": "EndoRM dense", "second": "EndoRM dense, second round", "longer": "EndoRM dense, as long again"}
+    runs = {key: [run for run in results[0]["runs"] if run["name"] == name] for key, name in names.items()}
+
+    def difference(a: str, b: str, decoding: str) -> tuple[float, float, float]:
+        return interval([x[decoding] - y[decoding] for x, y in zip(runs[a], runs[b], strict=True)])
+
+    parts = [
+        above_zero("The second round's gain, greedy,", difference("second", "first", "greedy")),
+        above_zero("Sampled, it", difference("second", "first", "sampled")),
+        above_zero(
+            "Less what as many steps more of the first round give, it", difference("second", "longer", "sampled")
+        ),
+    ]
+    return " ".join(parts)
 
 
 def theorems(results: list[dict]) -> str:

@@ -22,6 +22,7 @@ def rewards(gain: float, second: float) -> dict:
     bases, first = [BASE | {"sampled": 0.55 + x} for x in noise], runs(0.55 + gain)
     results = {"EndoRM dense": first, "accuracy labels": runs(0.97), "format only": runs(0.55), "random": runs(0.3)}
     results["EndoRM dense, second round"] = [r | {"sampled": r["sampled"] + second + x} for r, x in zip(first, noise)]
+    results["EndoRM dense, as long again"] = [r | {"sampled": r["sampled"] + 0.1 + x} for r, x in zip(first, noise)]
     rows = summarise({"base": bases} | results, bases, {"EndoRM dense, second round": first})
     listed = [{"name": n, "seed": i} | r for n, found in results.items() for i, r in enumerate(found)]
     controls = {"greedy": [1.0] * 3, "low_temperature": [0.999] * 3, "sampled": [b["sampled"] for b in bases]}
@@ -61,7 +62,9 @@ def test_the_page_follows_the_numbers(folder):
     text = page(folder)
     assert "The gain of EndoRM, sampled, over the sampled base is above zero: +0.420" in text
     assert "less greedy decoding of the base is below zero: -0.030" in text
-    assert "The second round's gain over the first policy is not told from zero" in text
+    assert "The second round's gain, greedy, is not told from zero" in text
+    assert "Sampled, it is not told from zero" in text
+    assert "steps more of the first round give, it is below zero: -0.100" in text
     assert "in 12 of 12 cases (3 seeds)" in text
     assert "share of verbose responses under that criterion is above zero" in text
     assert "sampled gain under the teacher less that under itself is above zero: +0.210" in text
@@ -71,7 +74,7 @@ def test_the_page_follows_the_numbers(folder):
     write(folder / "rewards", rewards(0.0, 0.1))
     text = page(folder)
     assert "over the sampled base is not told from zero" in text
-    assert "The second round's gain over the first policy is above zero: +0.100" in text
+    assert "Sampled, it is above zero: +0.100" in text
 
 
 def test_a_stage_that_is_missing_is_named(folder):
