@@ -7,6 +7,7 @@ response is then "ungraded", with the reason. math-verify's own time-outs, which
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -145,7 +146,8 @@ class _Worker:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
-        self.process.stdin.detach().close()  # without the flush of what no one will read
+        with contextlib.suppress(BrokenPipeError):  # what was not flushed, no one will read
+            self.process.stdin.close()
 
     def _wait_for_start(self) -> None:
         started = select.select([self.process.stdout], [], [], STARTING)[0] and self.process.stdout.readline()

@@ -86,10 +86,14 @@ def test_what_hangs_is_reported_in_time_and_the_worker_replaced(graders):
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
 
 
-def test_a_worker_that_dies_is_replaced_and_says_so(graders, capfd):
+@pytest.mark.parametrize("gone", [False, True], ids=["while it is asked", "before it is asked"])
+def test_a_worker_that_dies_is_replaced_and_says_so(gone, graders, capfd):
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]  # it has started
     worker = graders._free.get()
     graders._free.put(worker)
     worker.process.kill()
+    if gone:
+        worker.process.wait()  # what is written to it then is never flushed
     (grade,) = graders.grade([r"\boxed{5}"], [["5"]])
     assert grade == Grade("ungraded", "5", "the worker ended with exit code -9")
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
