@@ -23,7 +23,7 @@ class Says(Judge):
         return torch.cat([p.log(), (0.5 * (1 - p)).log()], dim=1)
 
     def write(self, template, questions, max_new_tokens, progress=False):
-        raise NotImplementedError
+        raise AssertionError("a rubric writes nothing")
 
 
 def rubric(criteria, **settings):
