@@ -119,5 +119,6 @@ class EndoRM(FrozenReward):
     def values(self, scores: TokenScores, complete: bool) -> Tensor:
         """Weighted rewards of one response's tokens, (T,); see `FrozenReward.values`."""
         r = endogenous_rewards(scores, self.alpha, self.form, self.terminal, complete)
-        r = r * position_weights(len(r), self.discount, self.floor, r.device)
+        if self.discount != 1.0:
+            r = r * position_weights(len(r), self.discount, self.floor, r.device)
         return r / len(r) if self.reduce == "mean" else r

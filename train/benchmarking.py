@@ -61,12 +61,12 @@ def extra_memory(run: Callable) -> int | None:
     """Bytes of memory that `run` needs at its peak, over what is held before it: of the GPU if there is one, else of
     the process as Linux counts it; None on other systems."""
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
-        torch.cuda.synchronize()
+        synchronize()
         return torch.cuda.max_memory_allocated() - before
     if not sys.platform.startswith("linux"):
         return None
@@ -75,6 +75,13 @@ def extra_memory(run: Callable) -> int | None:
     before = _status("VmRSS")
     run()
     return max(0, _status("VmHWM") - before)
+
+
+def peak_memory() -> int | None:
+    """Most bytes held so far, of the GPU if there is one, else of the process; None where the system does not tell."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return _status("VmHWM") if sys.platform.startswith("linux") else None
 
 
 def _status(name: str) -> int:

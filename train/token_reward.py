@@ -24,12 +24,13 @@ class TokenReward:
 
     def __call__(self, **kwargs) -> list[float | None]:
         self.rows = [r if r is None else torch.as_tensor(r, dtype=torch.float32) for r in self._call(**kwargs)]
-        for i, row in enumerate(self.rows):
-            if row is not None and not bool(row.isfinite().all()):
-                raise ValueError(
-                    f"Reward {self.__name__!r} returned {row.tolist()} for response {i}: return finite numbers, or "
-                    "None where the reward does not apply."
-                )
+        given = [row.reshape(-1) for row in self.rows if row is not None]
+        if given and not bool(torch.cat(given).isfinite().all()):
+            i = next(i for i, row in enumerate(self.rows) if row is not None and not bool(row.isfinite().all()))
+            raise ValueError(
+                f"Reward {self.__name__!r} returned {self.rows[i].tolist()} for response {i}: return finite numbers, "
+                "or None where the reward does not apply."
+            )
         return [r if r is None else r.sum().item() for r in self.rows]
 
     @property

@@ -1,0 +1,155 @@
+"""Time rollouts and their updates by phase: a recipe on its own model, or on random weights of a published shape.
+
+    python scripts/time_rollouts.py --config configs/math/ppo_qwen2.5_math_1.5b_lora.yaml --preset 1.5b \
+      --prompt_tokens 512 --max_completion_length 512 --output outputs/step_1.5b_lora.json
+
+Every other flag is a field of the recipe. Rollouts that warm up come first. On a GPU the peak of its memory is put
+beside the plan's (scripts/plan.py). --plain_trl takes TRL's own GRPOTrainer with a reward model of the policy's size,
+for comparison; scripts/bench_step.py runs everything side by side.
+"""
+
+import argparse
+import importlib.util
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+
+from train.benchmarking import peak_memory, record
+from train.grpo_trainer import EndoGRPOTrainer
+from train.math_data import DataArguments, load_prompts
+from train.memory_plan import GIB, make_plan, read_shape
+from train.ppo_trainer import PPOConfig, PPOTrainer
+from train.random_models import PRESETS, random_model
+from train.recipe import RewardArguments, build_rewards, load_tokenizer, model_init_kwargs, parse_recipe
+from train.step_timing import GENERATION, StepClock, model_bytes
+from train.watches import WatchArguments
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_inputs(folder: Path, preset: str, vocab_size: int, prompt_tokens: int, dtype: str, prompts: int) -> None:
+    """A model, the rehearsal model's tokenizer and random prompts of the project's words, in a folder."""
+    spec = importlib.util.spec_from_file_location("rehearsal", ROOT / "scripts" / "make_rehearsal_model.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module.make_rehearsal_model(list(module.project_texts()), folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    random_model(preset, vocab_size, getattr(torch, dtype), device=device).save_pretrained(folder)
+    tokenizer, rng = AutoTokenizer.from_pretrained(folder), random.Random(0)
+    words = [i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids]
+    texts = (tokenizer.decode(rng.choices(words, k=prompt_tokens)) for _ in range(prompts))
+    rows = "".join(json.dumps({"prompt": text}) + "\n" for text in texts)
+    (folder / "prompts.jsonl").write_text(rows, encoding="utf-8")
+
+
+def plain_trl(model, args, tokenizer, **kwargs) -> GRPOTrainer:
+    """TRL's own GRPO with a reward model as large as the policy: a sequence classifier on its backbone."""
+    reward = AutoModelForSequenceClassification.from_pretrained(
+        model, num_labels=1, dtype=args.model_init_kwargs["dtype"]
+    )
+    return GRPOTrainer(model, reward, args, processing_class=tokenizer, reward_processing_classes=tokenizer, **kwargs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="the recipe")
+    shapes = ["recipe", *PRESETS]
+    parser.add_argument("--preset", choices=shapes, default="recipe", help="the recipe's model and data, or a shape")
+    parser.add_argument("--vocab_size", type=int, default=151936, help="of a random model")
+    parser.add_argument(
+        "--prompt_tokens", type=int, default=512, help="about as many in each prompt of a random model"
+    )
+    parser.add_argument("--warm_up", type=int, default=1, help="rollouts that are not timed")
+    parser.add_argument("--rollouts", type=int, default=2, help="rollouts to time")
+    parser.add_argument("--plain_trl", action="store_true", help="TRL's GRPOTrainer with a separate reward model")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    own, fields = parser.parse_known_args()
+    made, held = record(vars(own) | {"output": None}), peak_memory()
+    ppo = "beta:" not in Path(own.config).read_text(encoding="utf-8")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.argv = [sys.argv[0], "--config", own.config, "--output_dir", scratch, "--save_strategy", "no"]
+        if own.preset != "recipe":
+            sys.argv += ["--dataset_name", f"{scratch}/prompts.jsonl", "--model_name_or_path", scratch]
+            sys.argv += ["--max_prompt_length", str(8 * own.prompt_tokens), "--prompt_format", "text"]
+            sys.argv += ["--eos_token", "<|endoftext|>"]
+        sys.argv += fields
+        types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
+        args, model, data, reward, _ = parse_recipe(*types)
+        args.eval_strategy = "no"
+        responses = args.per_device_train_batch_size * args.steps_per_generation
+        if own.preset != "recipe":
+            dtype = model.dtype or "float32"
+            write_inputs(Path(scratch), own.preset, own.vocab_size, own.prompt_tokens, dtype, 2 * responses)
+        updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
+        args.max_steps = updates * (own.warm_up + own.rollouts)
+        args.model_init_kwargs = model_init_kwargs(model)
+        tokenizer = load_tokenizer(model, reward.eos_token)
+        common = {"train_dataset": load_prompts(data, tokenizer)[0], "peft_config": get_peft_config(model)}
+        common["quantization_config"] = get_quantization_config(model)
+        if own.plain_trl:
+            trainer = plain_trl(model.model_name_or_path, args, tokenizer, **common)
+        else:
+            frozen = {"frozen_dtype": reward.frozen_dtype, "batch_tokens": reward.frozen_batch_tokens}
+            trainer = (PPOTrainer if ppo else EndoGRPOTrainer)(
+                model.model_name_or_path, build_rewards(reward), args, processing_class=tokenizer, **frozen, **common
+            )
+
+        clock = StepClock(updates, own.warm_up)
+        clock.time(trainer, "_generate", GENERATION)
+        clock.time(trainer, "_generate_and_score_completions", "whole rollout")
+        policy_forward = "_get_per_token_logps_and_entropies"
+        clock.time(trainer, policy_forward, "policy log-probs", during="whole rollout")
+        networks, optimizers = {"policy": trainer.model}, []
+        if own.plain_trl:
+            clock.time(trainer, "_calculate_rewards", "reward model")
+            networks |= {"reference": trainer.ref_model, "reward": trainer.reward_funcs[0]}
+        else:
+            clock.time(trainer.frozen_base, "score", "frozen forward")
+            for reward_func in trainer.reward_funcs:
+                clock.time(reward_func, "_call", f"{reward_func.__name__} after it")
+            networks["frozen base"] = trainer.frozen_base.model
+        if ppo:
+            clock.time(trainer.critic, "fit", "critic")
+            networks["critic"] = trainer.critic.critic
+            optimizers = [trainer.critic.optimizer]
+        networks = {name: network for name, network in networks.items() if network is not None}
+        for name, network in networks.items():
+            if name != "critic" and (name == "policy" or network is not trainer.model):
+                clock.count(network, name)
+        trainer.add_callback(clock)
+        trainer.train()
+        shape = read_shape(model.model_name_or_path)
+
+    result = made | clock.results(responses)
+    seconds = result["seconds"]
+    seconds["update"] = round(seconds["whole"] - seconds["whole rollout"], 5)
+    tokens = trainer.state.num_input_tokens_seen / (responses * (own.warm_up + own.rollouts))
+    now = peak_memory()
+    result |= {
+        "parameters": shape.parameters,
+        "responses a rollout": responses,
+        "updates a rollout": updates,
+        "mean prompt and response tokens": tokens,
+        "model_bytes": model_bytes(networks.values(), [trainer.optimizer, *optimizers]),
+        "peak_bytes": None if now is None else now - held,
+    }
+    if torch.cuda.is_available() and not own.plain_trl:
+        recipe = {**vars(args), **vars(model), **vars(data), **vars(reward), "algorithm": "ppo" if ppo else "grpo"}
+        recipe["max_prompt_length"] = own.prompt_tokens
+        plan = make_plan(shape, recipe, "single", 1, torch.cuda.get_device_properties(0).total_memory)
+        result["GiB"] = {"measured peak": torch.cuda.max_memory_allocated() / GIB, "planned peak": plan.peak / GIB}
+        result["GiB"]["plan"] = {part: round(size / GIB, 3) for part, size in plan.parts.items()}
+    print(json.dumps(result, indent=2))
+    if own.output:
+        own.output.parent.mkdir(parents=True, exist_ok=True)
+        own.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
