@@ -232,8 +232,10 @@ class FrozenBase:
             if prefix.shape[1]:
                 cache = self._lm.base_model(input_ids=prefix, use_cache=True).past_key_values
                 cache.batch_repeat_interleave(len(ids))
-            output = self._lm.base_model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
-            states = output.last_hidden_state[is_state]
+            # held by no name, so that the states of prompts and padding are gone before the head's blocks come
+            states = self._lm.base_model(
+                input_ids=ids, past_key_values=cache, use_cache=cache is not None
+            ).last_hidden_state[is_state]
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 return states, head_statistics(

@@ -71,7 +71,7 @@ def head_logits(states: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor
     """fp32 logits (n, v) of states (n, H) for v rows of the head, whatever its dtype. Autocast does not reach in."""
     with torch.autocast(states.device.type, enabled=False):
         if weight.dtype != torch.float32 and weight.is_cuda:
-            logits = torch.mm(states.to(weight.dtype), weight.T, out_dtype=torch.float32)
+            logits = torch.mm(states.to(weight.dtype), weight.T, out_dtype=torch.float32, out=out)
         else:
             logits = torch.mm(states.float(), weight.float().T, out=out)
         return logits if bias is None else logits.add_(bias.float())

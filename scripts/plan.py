@@ -6,27 +6,11 @@ Reads the recipe and the model's config, loads no weights. Exit code 1 if the pl
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
-import yaml
-from trl import GRPOConfig, ModelConfig
-
-from train.math_data import DataArguments
 from train.memory_plan import GIB, HEADROOM, MOMENTS, make_plan, proposals, read_shape
-from train.ppo_trainer import PPOConfig
-from train.recipe import RewardArguments
-
-
-def read_recipe(path: Path) -> dict:
-    """The fields of a recipe over the defaults of the entry script that takes it."""
-    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    algorithm = "grpo" if "beta" in fields else "ppo"
-    types = (PPOConfig if algorithm == "ppo" else GRPOConfig, ModelConfig, DataArguments, RewardArguments)
-    defaults = {f.name: f.default for t in types for f in dataclasses.fields(t)}
-    defaults["bf16"] = True  # TRL's own default, where the recipe says nothing
-    return defaults | fields | {"algorithm": algorithm}
+from train.recipe import read_recipe
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from rewards.lm_head import BLOCKS
 
@@ -37,6 +37,7 @@ class Shape:
     lora_parameters: int  # of rank 1 on these layers
     hidden: int
     layers: int
+    query_width: int  # entries of queries a token and layer, heads x head size
     kv_width: int  # entries of keys and values a token and layer
     vocab: int
     intermediate: int
@@ -44,7 +45,12 @@ class Shape:
 
 def read_shape(name_or_path: str) -> Shape:
     """Shape of a model of the hub or a folder, from its config alone."""
-    config = AutoConfig.from_pretrained(name_or_path).get_text_config()
+    return shape_of(AutoConfig.from_pretrained(name_or_path))
+
+
+def shape_of(config: PretrainedConfig) -> Shape:
+    """Shape of the model that a config describes."""
+    config = config.get_text_config()
     with init_empty_weights():
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()
@@ -58,6 +64,7 @@ def read_shape(name_or_path: str) -> Shape:
         lora_parameters=sum(m.in_features + m.out_features for m in linear),
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
+        query_width=config.num_attention_heads * head_dim,
         kv_width=2 * heads * head_dim,
         vocab=config.vocab_size,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,

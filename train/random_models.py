@@ -12,10 +12,10 @@ PRESETS = {  # hidden size, intermediate size, layers, heads, key-value heads; 0
 }
 
 
-def random_model(preset: str, vocab_size: int = 151936, dtype=torch.float32, device="cpu") -> PreTrainedModel:
-    """A Qwen2 of the shape `preset` with an untied head, the same weights every time."""
+def preset_config(preset: str, vocab_size: int = 151936) -> Qwen2Config:
+    """A Qwen2 of the shape `preset` with an untied head."""
     hidden, inner, layers, heads, kv_heads = PRESETS[preset]
-    config = Qwen2Config(
+    return Qwen2Config(
         vocab_size=vocab_size,
         hidden_size=hidden,
         intermediate_size=inner,
@@ -25,6 +25,10 @@ def random_model(preset: str, vocab_size: int = 151936, dtype=torch.float32, dev
         max_position_embeddings=32768,
         tie_word_embeddings=False,
     )
+
+
+def random_model(preset: str, vocab_size: int = 151936, dtype=torch.float32, device="cpu") -> PreTrainedModel:
+    """A Qwen2 of the shape `preset` with an untied head, the same weights every time."""
     torch.manual_seed(0)
     with torch.device(device):  # drawn where it is used: 7B take minutes on a CPU
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        return AutoModelForCausalLM.from_config(preset_config(preset, vocab_size), dtype=dtype).eval()

@@ -5,15 +5,19 @@ import json
 import logging
 import os
 from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 
 import torch
+import yaml
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.trainer_callback import ProgressCallback
-from trl import ModelConfig, TrlParser
+from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rewards import EndoRM, FrozenReward, get_reward
 from train.checkpoints import COMPLETE, newest_complete
 from train.console import ConsoleCallback
+from train.math_data import DataArguments
+from train.ppo_trainer import PPOConfig
 from train.reward_mix import hint, rewards_of_recipe
 
 logger = logging.getLogger(__name__)
@@ -186,6 +190,17 @@ def checkpoint_to_resume(args) -> str | None:
     if not os.path.exists(os.path.join(wanted, COMPLETE)):
         raise ValueError(f"{wanted} was never finished (no {COMPLETE}); use `latest` for the newest complete one.")
     return wanted
+
+
+def read_recipe(path: Path) -> dict:
+    """The fields of a recipe over the defaults of the entry script that takes it, for plans: nothing is checked. The
+    field `algorithm` is added, "ppo" or "grpo"."""
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    algorithm = "grpo" if "beta" in given else "ppo"
+    types = (PPOConfig if algorithm == "ppo" else GRPOConfig, ModelConfig, DataArguments, RewardArguments)
+    defaults = {f.name: f.default for t in types for f in fields(t)}
+    defaults["bf16"] = True  # TRL's own default, where the recipe says nothing
+    return defaults | given | {"algorithm": algorithm}
 
 
 def check_positions(trainer, longest_prompt: int) -> None:
