@@ -60,6 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     rows = ["| what | " + " | ".join(CASES) + " | from |", "|---|---|---|---|---|"]
     rows += [f"| {a.what} | {' | '.join(f'{x:g}' for x in a.values)} | {a.source} |" for a in assumptions.values()]
     text.append("\n".join(rows))
+    text.append(
+        "FLOPs, gathers and bytes are of one GPU. A pass takes its computation and that share of its gathers which is "
+        "not hidden, and no less than its gathers."
+    )
     text.append("Not counted: loading, start-up, waiting for the slowest process, an evaluation's forwards.")
     print("\n\n".join(text))
     if args.output:

@@ -122,8 +122,9 @@ def estimate(
     """
     if recipe["use_peft"]:
         raise ValueError("The estimate is for full fine-tuning: choose a recipe without use_peft.")
-    micro, slices = recipe["per_device_train_batch_size"], recipe["steps_per_generation"]
-    rollout, update = micro * slices * NODE, micro * recipe["gradient_accumulation_steps"] * NODE
+    accumulation = recipe["gradient_accumulation_steps"]
+    update = recipe["per_device_train_batch_size"] * accumulation * NODE
+    rollout = recipe["per_device_train_batch_size"] * (recipe["steps_per_generation"] or accumulation) * NODE
     if update % gpus:
         raise ValueError(f"{update} responses of an update do not divide by {gpus} GPUs: choose a divisor.")
     cases = [
@@ -138,7 +139,7 @@ def estimate(
 def _lines(shape, recipe, gpus, prompts, given, rollout, update) -> dict[str, tuple[str, float]]:
     """{part: (arithmetic, seconds)} of one case; all counts are of one GPU unless said."""
     responses = prompts * recipe["num_generations"] * recipe["num_train_epochs"]
-    rollouts, updates = responses / rollout, responses / update
+    rollouts, updates = responses / rollout, responses * recipe["num_iterations"] / update
     own, mine = responses / gpus, rollout // gpus  # responses of a GPU in the run, in a rollout
     micro = min(recipe["per_device_train_batch_size"], update // gpus)
     p, t, limit = given["prompt_tokens"], given["completion_tokens"], recipe["max_completion_length"]
@@ -167,10 +168,11 @@ def _lines(shape, recipe, gpus, prompts, given, rollout, update) -> dict[str, tu
         bandwidth, least = HBM * given["hbm_share"], given["vllm_step_seconds" if vllm else "step_seconds"]
         step = max(least, (weights + cache) / bandwidth, flops / (PEAK_FLOPS * given["forward_mfu"]))
         prefill = sum(forward_flops(shape, rows * longest_prompt, rows * longest_prompt**2, rows).values())
-        seconds = gather + prefill / (PEAK_FLOPS * given["forward_mfu"]) + limit * step
+        first = gather + prefill / (PEAK_FLOPS * given["forward_mfu"])
         read = f"({weights / 1e9:.1f} GB weights + {cache / 1e9:.1f} GB cache) / {bandwidth / 1e12:.2f} TB/s"
         said = f"{limit} steps x {1e3 * step:.1f} ms = max({1e3 * least:.0f} ms overhead, {read})"
-        return f"{said}, {rows:g} responses a GPU", seconds
+        said = f"({first:.1f} s gather and prefill + {said}), {rows:g} responses a GPU"
+        return said, first + limit * step
 
     found = {}
     said, seconds = decoding(mine)
@@ -182,12 +184,15 @@ def _lines(shape, recipe, gpus, prompts, given, rollout, update) -> dict[str, tu
 
     padded = forward_flops(shape, own * width, own * width**2, own * limit)
     micros = own / micro
-    if recipe["algorithm"] == "ppo" or slices_exceed(recipe):
+    if recipe["algorithm"] == "ppo" or recipe["use_vllm"] or rollout * recipe["num_iterations"] > update:
+        # else the update is on policy, and TRL takes its own log-probs for those of the rollout
         found["policy's log-probs of the rollout"] = pass_over(sum(padded.values()), given["forward_mfu"], micros)
     again = 4 if recipe["gradient_checkpointing"] else 3  # forward, the same again for the backward, backward twice it
-    flops = again * (padded["backbone"] + padded["attention"]) + 3 * padded["head"]
+    flops = recipe["num_iterations"] * (again * (padded["backbone"] + padded["attention"]) + 3 * padded["head"])
     # weights for the forward and for the backward (with checkpoints once more in between), gradients reduced
-    found["update: forward, backward"] = pass_over(flops, given["update_mfu"], again * micros)
+    found["update: forward, backward"] = pass_over(
+        flops, given["update_mfu"], recipe["num_iterations"] * again * micros
+    )
 
     # fp32 gradient, master weight and two moments read, the latter three and a bf16 weight written
     seconds = updates * 30 * shape.parameters / gpus / (HBM * given["hbm_share"])
@@ -214,11 +219,6 @@ def _lines(shape, recipe, gpus, prompts, given, rollout, update) -> dict[str, tu
     arithmetic = f"{times:.1f} x {size / 1e9:.0f} GB / ({nodes} x {given['disk'] / 1e9:.0f} GB/s)"
     found["checkpoints"] = (arithmetic, times * size / (nodes * given["disk"]))
     return found
-
-
-def slices_exceed(recipe: Mapping) -> bool:
-    """Whether TRL needs the rollout's log-probs from a forward of their own: later updates are off-policy."""
-    return recipe["gradient_accumulation_steps"] % (recipe["steps_per_generation"] * recipe["num_iterations"]) != 0
 
 
 def totals(lines: Sequence[Line]) -> dict[str, float]:

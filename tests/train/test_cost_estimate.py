@@ -92,6 +92,14 @@ def test_vllm_and_a_large_evaluation_batch_spare_decoding():
     assert large == pytest.approx(seconds()["held-out"]["central"] / 4, rel=0.1)
 
 
+def test_a_second_epoch_on_a_rollout_doubles_the_update_alone():
+    one, two = (seconds(num_iterations=n, eval_strategy="no", save_steps=8 * n) for n in (1, 2))
+    doubled = {part for part in one if two[part]["central"] == pytest.approx(2 * one[part]["central"])}
+    same = {part for part in one if two[part]["central"] == pytest.approx(one[part]["central"])}
+    assert doubled == {"update", "optimizer"}
+    assert same == set(one) - doubled
+
+
 def test_without_checkpointing_the_update_is_one_forward_cheaper():
     with_, without = seconds()["update"]["least"], seconds(gradient_checkpointing=False)["update"]["least"]
     assert 0.7 < without / with_ < 0.85
