@@ -139,8 +139,8 @@ def draw(axes: dict[str, dict], path: Path) -> None:
             panel.loglog(x, counted, "--", color="tab:orange", label=f"counted: {growth['expected']:.2f}")
             panel.set_ylim(min(y.min(), counted.min()) / 2, max(y.max(), counted.max()) * 3)
             panel.set_xticks(x)
-            for side in (panel.xaxis, panel.yaxis):
-                side.set_major_formatter(EngFormatter(sep=""))
+            for side, places in ((panel.xaxis, 0), (panel.yaxis, None)):
+                side.set_major_formatter(EngFormatter(places=places, sep=""))
                 side.set_minor_formatter(NullFormatter())
             panel.legend(fontsize=8, loc="upper left")
             panel.grid(alpha=0.3)
