@@ -15,6 +15,9 @@ from torch import Tensor
 # States x vocabulary entries of one block of fp32 logits: at most 32 MiB on a CPU, near its caches; 256 MiB on a GPU.
 BLOCKS = {"cpu": (4096, 2048), "cuda": (4096, 16384)}
 
+# fp32 sums of exp(x) are sound where their log lies within +- this: exp overflows at 88 and loses digits below -87
+ROOM = 60.0
+
 
 @dataclass(frozen=True)
 class LogitRule:
@@ -108,6 +111,7 @@ def head_statistics(
     log_z = {t: torch.empty(n, device=states.device) for t in temperatures}
     means = torch.empty(2 * distribution, n, device=states.device)
     buffer = torch.empty(min(rows, n) * min(columns, vocab_size), device=states.device)
+    far_out = False
     for first in range(0, n, rows):
         part = slice(first, min(first + rows, n))
         x, a = states[part], actions[part]
@@ -119,14 +123,15 @@ def head_statistics(
                 w, b = weight[v : v + columns], None if bias is None else bias[v : v + columns]
                 yield rule(head_logits(x, w, b, out=buffer[: len(x) * len(w)].view(len(x), len(w))))
 
-        # The first block's maximum serves all blocks: exact unless another logit is over 80 nats higher.
-        top = next(blocks()).amax(dim=1, keepdim=True)
-        sums = _sums_of_exp(blocks(), top, temperatures)
-        if not torch.stack(list(sums.values())).isfinite().all():
+        # A shift by the maximum, which is known only after another product, is for logits far from 0 or small t.
+        if not far_out:
+            logs = _log_sums_of_exp(blocks(), None, temperatures)
+            far_out = not bool((torch.stack([*logs.values()]).abs() < ROOM).all())  # NaN too
+        if far_out:
             top = torch.stack([logits.amax(dim=1, keepdim=True) for logits in blocks()]).amax(dim=0)
-            sums = _sums_of_exp(blocks(), top, temperatures)
+            logs = _log_sums_of_exp(blocks(), top, temperatures)
         for t in temperatures:
-            log_z[t][part] = sums[t].log_() + top[:, 0] / t
+            log_z[t][part] = logs[t]
         if distribution:
             means[:, part] = _means(blocks(), log_z[1.0][part, None], vocab_size)
     return HeadStatistics(q, log_z, vocab_size, *means)
@@ -141,15 +146,19 @@ def _means(blocks: Iterable[Tensor], log_z: Tensor, vocab_size: int) -> Tensor:
     return torch.stack([uniform / vocab_size, softmax])
 
 
-def _sums_of_exp(blocks: Iterable[Tensor], top: Tensor, temperatures: Sequence[float]) -> dict[float, Tensor]:
-    """{t: (n,)} sums of exp((logits - top) / t) over all blocks (n, v), which are overwritten."""
-    sums = {t: torch.zeros(len(top), device=top.device) for t in temperatures}
+def _log_sums_of_exp(
+    blocks: Iterable[Tensor], shift: Tensor | None, temperatures: Sequence[float]
+) -> dict[float, Tensor]:
+    """{t: (n,)} log of the sum of exp(logits / t) over all blocks (n, v), which are overwritten; inside the sum they
+    are less by `shift` (n, 1)."""
+    sums: dict[float, Tensor | float] = dict.fromkeys(temperatures, 0.0)
     for logits in blocks:
-        logits.sub_(top)
+        if shift is not None:
+            logits.sub_(shift)
         for t in temperatures:
             scaled = logits if t == 1.0 else logits / t
-            sums[t] += (scaled.exp_() if t == temperatures[-1] else scaled.exp()).sum(dim=1)
-    return sums
+            sums[t] = sums[t] + (scaled.exp_() if t == temperatures[-1] else scaled.exp()).sum(dim=1)
+    return {t: x.log() if shift is None else x.log() + shift[:, 0] / t for t, x in sums.items()}
 
 
 @contextlib.contextmanager
