@@ -31,14 +31,17 @@ def test_a_later_logit_that_is_much_higher_does_not_overflow():
     assert result.log_probs(1.0).tolist() == pytest.approx([0.0, 0.0, -torch.log(torch.tensor(30.0)).item()])
 
 
-@pytest.mark.parametrize("level", [-120.0, -97.0, -40.0, 40.0, 87.0, 120.0])
-def test_logits_of_any_level_are_summed_exactly(level):
+@pytest.mark.parametrize("level", [-120.0, -103.0, -40.0, 40.0, 87.0, 120.0])
+@pytest.mark.parametrize("temperatures", [(1.0,), (1.0, 0.1)])
+def test_logits_of_any_level_are_summed_exactly(level, temperatures):
     torch.manual_seed(0)
     states, weight = torch.randn(9, 8), torch.randn(31, 8)
     bias = torch.full((31,), level)
-    result = head_statistics(states, weight, bias, torch.zeros(9, dtype=torch.long), (1.0, 0.1), LogitRule(), (4, 10))
+    result = head_statistics(
+        states, weight, bias, torch.zeros(9, dtype=torch.long), temperatures, LogitRule(), (4, 10)
+    )
     logits = states.double() @ weight.double().T + level
-    for t in (1.0, 0.1):
+    for t in temperatures:
         torch.testing.assert_close(result.log_z[t].double(), torch.logsumexp(logits / t, dim=1), atol=0, rtol=1e-6)
 
 
