@@ -25,6 +25,8 @@ from rewards.token_scores import TokenScores, split_statistics
 
 # Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
 WORTH_SHARING = 1.5
+# What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
+FORWARD_TOKENS = 512
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -133,11 +135,13 @@ class FrozenBase:
             self._head_checked = True
         results: list[TokenScores | None] = [None] * len(prompt_ids)
         lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids)]
-        # sharded weights need the same forwards on every process: no sharing there
+        # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
         share_prompts = share_prompts and not self.sharded
+        forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
         shared = batches_by_prompt(prompt_ids, lengths, self.batch_tokens) if share_prompts else []
         apart = sorted(set(range(len(lengths))).difference(*shared))
-        batches = [[apart[k] for k in b] for b in batches_by_tokens([lengths[i] for i in apart], self.batch_tokens)]
+        batches = batches_by_tokens([lengths[i] for i in apart], self.batch_tokens, forward_tokens)
+        batches = [[apart[k] for k in batch] for batch in batches]
         first_shared, batches = len(batches), batches + shared
         rounds = self._agree_on_rounds(len(batches))
         for number in tqdm(range(rounds), desc="frozen base", unit="batch", disable=not progress):
@@ -345,16 +349,29 @@ def batches_by_prompt(prompts: Sequence[Sequence[int]], lengths: Sequence[int], 
         if tokens < WORTH_SHARING * (tokens - (len(rows) - 1) * (len(prompt) - 1)):
             continue
         rest = [lengths[i] - len(prompt) for i in rows]
-        batches += [[rows[k] for k in b] for b in batches_by_tokens(rest, max(1, budget - len(prompt)))]
+        apart = batches_by_tokens(rest, max(1, budget - len(prompt)), FORWARD_TOKENS + len(prompt))
+        batches += [[rows[k] for k in batch] for batch in apart]
     return batches
 
 
-def batches_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group row indices so that rows x longest row <= budget, longest first; a longer row goes alone."""
+def batches_by_tokens(lengths: Sequence[int], budget: int, forward_tokens: int = FORWARD_TOKENS) -> list[list[int]]:
+    """Group row indices, longest first, at the least cost: padded tokens and `forward_tokens` for every batch.
+
+    A batch has rows x longest row <= budget; a longer row goes alone.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    best, starts = [0], []  # for the first k rows of the order: the least cost, and where their last batch starts
+    for k in range(1, len(order) + 1):
+        costs = {k - 1: best[k - 1] + lengths[order[k - 1]] + forward_tokens}
+        for j in range(k - 2, -1, -1):
+            tokens = (k - j) * lengths[order[j]]
+            if tokens > budget:
+                break
+            costs[j] = best[j] + tokens + forward_tokens
+        starts.append(min(costs, key=costs.get))
+        best.append(costs[starts[-1]])
     batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
+    while order:
+        batches.append(order[starts[len(order) - 1] :])
+        del order[starts[len(order) - 1] :]
+    return batches[::-1]

@@ -56,7 +56,9 @@ def generate_greedily(
         pad_token_id=pad,
     )
     texts = [""] * len(prompt_ids)
-    batches = batches_by_tokens([len(ids) + max_new_tokens for ids in prompt_ids], batch_tokens)
+    # as few as can be: each batch decodes all the new tokens one by one
+    lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
+    batches = batches_by_tokens(lengths, batch_tokens, forward_tokens=batch_tokens)
     for rows in tqdm(batches, desc="judge", unit="batch", disable=not progress):
         width = max(len(prompt_ids[i]) for i in rows)
         ids = torch.full((len(rows), width), pad)
