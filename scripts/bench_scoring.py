@@ -51,7 +51,7 @@ def draw(result: dict, path: Path) -> None:
     right.barh(names, [memory.get(name, 0) for name in names], color=colours)
     if memory:
         right.axvline(memory["limit"], color="black", linestyle="--")
-    right.set(xlabel="MiB at the peak, over the weights", xscale="symlog")
+    right.set(xlabel="MiB at the peak, over the weights", xscale="log")
     settings = result["settings"]
     figure.suptitle(
         f"{settings['batch']} x ({settings['prompt_tokens']} + {settings['response_tokens']}) tokens, "
