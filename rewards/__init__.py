@@ -16,6 +16,7 @@ from rewards.judge import Judge, LocalJudge
 from rewards.judge_reward import JudgeReward
 from rewards.pairwise_judge import PairwiseJudge
 from rewards.pointwise_judge import PointwiseJudge
+from rewards.ppo_reward_model import PPORewardModel
 from rewards.reference_probability import ReferenceProbability
 from rewards.rubric import Rubric
 from rewards.shaping import Shaping
@@ -86,6 +87,7 @@ __all__ = [
     "JudgeReward",
     "JudgeUnavailable",
     "LocalJudge",
+    "PPORewardModel",
     "PairwiseJudge",
     "PointwiseJudge",
     "ReferenceProbability",

@@ -7,7 +7,6 @@ results.json, results.md and compare_rewards.png. Killed and started again, it g
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards import FrozenBase
 from train.demo_evaluation import evaluate, read_prompts
+from train.launcher import LAUNCH_ONE, run_stage
 from train.reward_table import draw, markdown, measure, summarise
 from train.tracking import git_commit, versions
 
@@ -46,16 +46,6 @@ ROWS = {  # name: algorithm, rewards of its recipe, other fields
 CONTINUED = {"EndoRM dense, second round": "EndoRM dense", "EndoRM dense, as long again": "EndoRM dense"}
 FIRST_BASE = ("EndoRM dense, as long again",)
 NAMES = ", ".join([*ROWS, *CONTINUED]).replace("%", "%%")
-
-
-def run(command: list[str], log: Path) -> None:
-    """Run a stage in a process of its own on one thread, its output in a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with log.open("w") as out:
-        done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command[:6])} ... failed; its output is in {log}")
 
 
 def run_folder(folder: Path, name: str | None) -> Path:
@@ -84,9 +74,8 @@ def train(name: str, seed: int, folder: Path, steps: int) -> Path:
         recipe["frozen_base"] = str(folder / "base")
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    launcher = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher, f"train/{algorithm}_endorm.py"]
-    run([*command, "--config", str(output / "recipe.yaml")], output / "log.txt")
+    command = [*LAUNCH_ONE, f"train/{algorithm}_endorm.py", "--config", str(output / "recipe.yaml")]
+    run_stage(command, output / "log.txt")
     return output
 
 
@@ -124,7 +113,7 @@ def main() -> None:
         base = folder / "base"
         if not (base / "tokenizer.json").is_file():  # written last
             make = ["scripts/make_demo_base.py", "--output", base, "--data_dir", folder / "data", "--seed", seed]
-            run([sys.executable, *map(str, make), "--steps", str(args.base_steps)], folder / "base.txt")
+            run_stage([sys.executable, *map(str, make), "--steps", str(args.base_steps)], folder / "base.txt")
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
         tokenizer, prompts = AutoTokenizer.from_pretrained(base), read_prompts(folder / "data/heldout.jsonl", args.n)
         cold = evaluate("base", model, tokenizer, prompts, "low_temperature", seed)["accuracy"]
