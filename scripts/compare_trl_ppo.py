@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ TRAINERS = {  # name: folder of its runs, the logged mean reward of a rollout
     "TRL 1.12, terminal": ("trl", "objective/scores"),
     "ours, terminal": ("terminal", "rewards/endorm/mean"),
     "ours, dense": ("dense", "rewards/endorm/mean"),
+}
+MEASURES = {
+    "sampled accuracy at the end": lambda run: run["sampled"]["accuracy"],
+    "EndoRM of all rollouts, mean (nats)": lambda run: np.mean(run["rewards"]),  # higher if it learns sooner
 }
 
 
@@ -85,13 +89,14 @@ def measured(name: str, seed: int, folder: Path, n: int) -> dict:
 
 
 def differences(runs: list[dict]) -> list[dict]:
-    """Of each two trainers, the second's sampled accuracy over the first's, paired by seed: mean, 95 % interval."""
-    accuracy = {name: [r["sampled"]["accuracy"] for r in runs if r["name"] == name] for name in TRAINERS}
+    """Of each two trainers, how much more of each measure the second has, paired by seed: mean and 95 % interval."""
     rows = []
-    for first, second in combinations(TRAINERS, 2):
-        mean, low, high = interval(np.subtract(accuracy[second], accuracy[first]))
+    for (measure, of), (first, second) in product(MEASURES.items(), combinations(TRAINERS, 2)):
+        values = {name: [of(run) for run in runs if run["name"] == name] for name in (first, second)}
+        mean, low, high = interval(np.subtract(values[second], values[first]))
         finding = "above" if low > 0 else "below" if high < 0 else "not told apart"
-        rows.append({"name": second, "over": first, "mean": mean, "ci95": [low, high], "finding": finding})
+        rows.append({"measure": measure, "name": second, "over": first, "mean": mean, "ci95": [low, high]})
+        rows[-1]["finding"] = finding
     return rows
 
 
@@ -103,10 +108,10 @@ def markdown(runs: list[dict], found: list[dict]) -> str:
             f"{r['accuracy']:.3f} ({r['ci95'][0]:.3f} to {r['ci95'][1]:.3f})" for r in (run["sampled"], run["greedy"])
         ]
         lines.append(f"| {run['name']} | {run['seed']} | {' | '.join(spans)} | {run['sampled']['mean_tokens']:.2f} |")
-    lines += ["", "| sampled accuracy, paired by seed | difference | |", "|---|---|---|"]
+    lines += ["", "| measure, paired by seed | trainer | over | difference | |", "|---|---|---|---|---|"]
     for row in found:
         span = f"{row['mean']:+.3f} ({row['ci95'][0]:+.3f} to {row['ci95'][1]:+.3f})"
-        lines.append(f"| {row['name']}, over {row['over']} | {span} | {row['finding']} |")
+        lines.append(f"| {row['measure']} | {row['name']} | {row['over']} | {span} | {row['finding']} |")
     return "\n".join(lines)
 
 

@@ -125,15 +125,18 @@ def test_all_trainers_get_the_same_and_finished_runs_stay(compare, demo, tmp_pat
 
 
 def test_differences_are_paired_by_seed(compare):
-    noise = np.array([0.0, 0.2, 0.4])
-    steps = dict(zip(compare.TRAINERS, (0.1, 0.15, 0.15)))
-    runs = [{"name": n, "sampled": {"accuracy": step + x}} for n, step in steps.items() for x in noise]
-    runs[0]["sampled"]["accuracy"] -= 0.001  # so that the interval has a width
-    rows = compare.differences(runs)
-    assert [(r["over"], r["finding"]) for r in rows] == [
-        ("TRL 1.12, terminal", "above"),
-        ("TRL 1.12, terminal", "above"),
-        ("ours, terminal", "not told apart"),
+    noise, shift = (0.0, 0.2, 0.4), dict(zip(compare.TRAINERS, (0.1, 0.15, 0.15)))
+    runs = [
+        {"name": n, "sampled": {"accuracy": s + x}, "rewards": [x, x - 2 * s]} for n, s in shift.items() for x in noise
     ]
-    assert rows[0]["mean"] == pytest.approx(0.05 + 0.001 / 3)
-    assert rows[0]["ci95"][0] < rows[0]["mean"] < rows[0]["ci95"][1]
+    runs[0]["sampled"]["accuracy"] -= 0.001  # so that the interval has a width
+    accuracy, reward = np.split(np.array(compare.differences(runs)), 2)
+    for rows, finding in ((accuracy, "above"), (reward, "below")):
+        assert [(r["name"], r["over"], r["finding"]) for r in rows] == [
+            ("ours, terminal", "TRL 1.12, terminal", finding),
+            ("ours, dense", "TRL 1.12, terminal", finding),
+            ("ours, dense", "ours, terminal", "not told apart"),
+        ]
+    assert accuracy[0]["mean"] == pytest.approx(0.05 + 0.001 / 3)
+    assert accuracy[0]["ci95"][0] < accuracy[0]["mean"] < accuracy[0]["ci95"][1]
+    assert reward[0]["mean"] == pytest.approx(-0.05)
