@@ -360,6 +360,9 @@ def batches_by_tokens(lengths: Sequence[int], budget: int, forward_tokens: int =
     A batch has rows x longest row <= budget; a longer row goes alone.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    padded = len(order) * max(lengths, default=0)
+    if order and padded <= budget and padded - sum(lengths) <= forward_tokens:
+        return [order]  # all that splitting could spare is less than another forward
     best, starts = [0], []  # for the first k rows of the order: the least cost, and where their last batch starts
     for k in range(1, len(order) + 1):
         costs = {k - 1: best[k - 1] + lengths[order[k - 1]] + forward_tokens}

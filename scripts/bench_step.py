@@ -1,166 +1,136 @@
-"""Time a rollout and its updates by phase, for a recipe and a model of a published shape with random weights.
+"""One whole RL step - generate, score, advantages, update - of ours and of what one would use instead, side by side.
 
-    python scripts/bench_step.py --config configs/math/ppo_qwen2.5_math_1.5b_lora.yaml --preset 1.5b \
-      --prompt_tokens 512 --max_completion_length 512 --output scripts/bench_results/step_1.5b_lora.json
+    python scripts/bench_step.py --output scripts/bench_results/step_demo.json            # the demo's base
+    python scripts/bench_step.py --preset tiny --batch 16 --prompt_tokens 64 --response_tokens 32
 
-Every other flag is a field of the recipe. One rollout warms up, the next are timed. On a GPU the peak of its memory is
-put beside the plan's (scripts/plan.py).
+Contenders: our PPO and GRPO, with all weights and with LoRA; TRL's GRPOTrainer with a reward model as large as the
+policy; PPOTrainer of TRL 1.12, the last that had one, with the same reward model and with EndoRM as reward model.
+Same model, prompts, lengths, epochs and minibatches. Every contender is a process of its own, several times over, in
+an order that changes from round to round. TRL 1.12 is put into a folder beside this environment, all else is shared.
 """
 
 import argparse
-import importlib.util
 import json
-import platform
 import random
+import runpy
+import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, ModelConfig, get_peft_config, get_quantization_config
+from tqdm.auto import tqdm
 
-from train.grpo_trainer import EndoGRPOTrainer
-from train.math_data import DataArguments, load_prompts
-from train.memory_plan import GIB, make_plan, read_shape
-from train.ppo_trainer import PPOConfig, PPOTrainer
-from train.random_models import PRESETS, random_model
-from train.recipe import RewardArguments, build_rewards, load_tokenizer, model_init_kwargs, parse_recipe
-from train.tracking import git_commit, versions
-from train.watches import WatchArguments
+from train.benchmarking import record
+from train.legacy_trl import FOLDER, legacy_environment
+from train.random_models import PRESETS
+from train.step_figures import draw_steps, step_table
 
-ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parent
+LORA = ["--use_peft", "true", "--lora_r", "16", "--lora_alpha", "32", "--lora_target_modules", "all-linear"]
 
 
-class Clock(TrainerCallback):
-    """Seconds by phase, from the end of the warm-up on."""
-
-    def __init__(self, warm_up: int):
-        self.warm_up, self.seconds, self.start = warm_up, defaultdict(float), 0.0
-
-    def now(self) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def time(self, owner, name: str, phase: str) -> None:
-        """Count the calls of a method as `phase`."""
-        method = getattr(owner, name)
-
-        def timed(*args, **kwargs):
-            start = self.now()
-            result = method(*args, **kwargs)
-            self.seconds[phase] += self.now() - start
-            return result
-
-        setattr(owner, name, timed)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.warm_up:
-            self.seconds.clear()
-            self.start = self.now()
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.seconds["whole"] = self.now() - self.start
-
-
-def write_inputs(folder: Path, preset: str, vocab_size: int, prompt_tokens: int, dtype: str, prompts: int) -> None:
-    """A model, the rehearsal model's tokenizer and random prompts of the project's words, in a folder."""
-    spec = importlib.util.spec_from_file_location("rehearsal", ROOT / "scripts" / "make_rehearsal_model.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    module.make_rehearsal_model(list(module.project_texts()), folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    random_model(preset, vocab_size, getattr(torch, dtype), device=device).save_pretrained(folder)
-    tokenizer, rng = AutoTokenizer.from_pretrained(folder), random.Random(0)
-    words = [i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids]
-    texts = (tokenizer.decode(rng.choices(words, k=prompt_tokens)) for _ in range(prompts))
-    rows = "".join(json.dumps({"prompt": text}) + "\n" for text in texts)
-    (folder / "prompts.jsonl").write_text(rows, encoding="utf-8")
+def contenders(args, folder: Path, data: Path) -> dict[str, list[str]]:
+    """The command of each contender, without its number of rollouts and output."""
+    fields = {
+        "model_name_or_path": folder,
+        "dataset_name": data,
+        "per_device_train_batch_size": args.batch // args.minibatches,
+        "gradient_accumulation_steps": 1,
+        "steps_per_generation": args.minibatches,
+        "num_iterations": args.epochs,
+        "max_completion_length": args.response_tokens,
+        "max_prompt_length": 8 * args.prompt_tokens,
+        "bf16": str(args.bf16).lower(),
+        "use_cpu": "false" if args.bf16 else "true",
+        "disable_tqdm": "true",
+        "logging_steps": 1000,
+    }
+    if args.preset != "demo":
+        fields["eos_token"] = "<|endoftext|>"
+    ours = [sys.executable, str(SCRIPTS / "time_rollouts.py"), "--reward_funcs", "endorm", "--reward_weights", "1.0"]
+    ours += [str(x) for name, value in fields.items() for x in (f"--{name}", value)]
+    ppo, grpo = ([*ours, "--config", str(SCRIPTS.parent / f"configs/demo/{a}.yaml")] for a in ("ppo", "grpo"))
+    old = [sys.executable, str(SCRIPTS / "bench_trl_ppo.py"), "--model", str(folder), "--dataset", str(data)]
+    old += ["--batch", str(args.batch), "--epochs", str(args.epochs), "--minibatches", str(args.minibatches)]
+    old += ["--max_completion_length", str(args.response_tokens)]
+    return {
+        "ours: PPO": ppo,
+        "ours: PPO, frozen base in bf16": [*ppo, "--frozen_dtype", "bfloat16"],
+        "ours: PPO, LoRA": [*ppo, *LORA],
+        "ours: GRPO": grpo,
+        "ours: GRPO, LoRA": [*grpo, *LORA],
+        "TRL GRPO + reward model": [*grpo, "--plain_trl"],
+        "TRL 1.12 PPO + reward model": [*old, "--reward", "model"],
+        "TRL 1.12 PPO + EndoRM": [*old, "--reward", "endorm"],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="the recipe")
-    parser.add_argument("--preset", choices=PRESETS, default="tiny", help="shape of the model; 1.5b and 7b for GPUs")
-    parser.add_argument("--vocab_size", type=int, default=151936, help="of the model")
-    parser.add_argument("--prompt_tokens", type=int, default=512, help="about as many in each prompt")
-    parser.add_argument("--rollouts", type=int, default=2, help="rollouts to time, after one that warms up")
-    parser.add_argument("--output", type=Path, help="JSON file for the results")
-    own, fields = parser.parse_known_args()
-    command = " ".join(["python", *sys.argv])
-    ppo = "beta:" not in Path(own.config).read_text(encoding="utf-8")
+    parser.add_argument("--preset", choices=["demo", *PRESETS], default="demo", help="the demo's base, or a shape")
+    parser.add_argument("--demo_base", type=Path, default=Path("outputs/demo/base"), help="made here where missing")
+    parser.add_argument("--vocab_size", type=int, default=151936, help="of a random model of a shape")
+    parser.add_argument("--batch", type=int, default=128, help="responses of a rollout")
+    parser.add_argument("--epochs", type=int, default=2, help="PPO epochs")
+    parser.add_argument("--minibatches", type=int, default=2, help="updates an epoch")
+    parser.add_argument("--prompt_tokens", type=int, default=64, help="of a prompt for a random model")
+    parser.add_argument("--response_tokens", type=int, default=8, help="most tokens of a response")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs")
+    parser.add_argument("--warm_up", type=int, default=2, help="rollouts of each run that are not timed")
+    parser.add_argument("--rollouts", type=int, default=20, help="rollouts of each run that are timed")
+    parser.add_argument("--bf16", action="store_true", help="on a GPU: autocast to bf16")
+    parser.add_argument("--only", nargs="+", help="contenders whose name has one of these in it")
+    parser.add_argument("--trl", type=Path, default=FOLDER, help="folder for TRL 1.12, made where missing")
+    parser.add_argument("--output", type=Path, help="JSON file; a figure is drawn beside it")
+    args = parser.parse_args()
 
+    made = record({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
     with tempfile.TemporaryDirectory() as scratch:
-        sys.argv = [sys.argv[0], "--config", own.config, "--dataset_name", f"{scratch}/prompts.jsonl"]
-        sys.argv += ["--prompt_format", "text", "--max_prompt_length", str(8 * own.prompt_tokens), "--eos_token"]
-        sys.argv += [
-            "<|endoftext|>",
-            "--output_dir",
-            scratch,
-            "--save_strategy",
-            "no",
-            "--model_name_or_path",
-            scratch,
-            *fields,
-        ]
-        types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
-        args, model, data, reward, _ = parse_recipe(*types)
-        args.eval_strategy = "no"
-        rollout = args.per_device_train_batch_size * args.steps_per_generation
-        dtype = model.dtype or "float32"
-        write_inputs(Path(scratch), own.preset, own.vocab_size, own.prompt_tokens, dtype, 2 * rollout)
-        updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
-        args.max_steps = updates * (1 + own.rollouts)
-        args.model_init_kwargs = model_init_kwargs(model)
-        tokenizer = load_tokenizer(model, reward.eos_token)
-        trainer = (PPOTrainer if ppo else EndoGRPOTrainer)(
-            model=scratch,
-            reward_funcs=build_rewards(reward),
-            args=args,
-            frozen_dtype=reward.frozen_dtype,
-            batch_tokens=reward.frozen_batch_tokens,
-            train_dataset=load_prompts(data, tokenizer)[0],
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model),
-            quantization_config=get_quantization_config(model),
-        )
-        clock = Clock(updates)
-        clock.time(trainer, "_generate", "generation")
-        clock.time(trainer.frozen_base, "score", "frozen forward")
-        clock.time(trainer, "_generate_and_score_completions", "whole rollout")
-        if ppo:
-            clock.time(trainer, "_policy_log_probs", "policy log-probs of the rollout")
-            clock.time(trainer.critic, "fit", "critic")
-        trainer.add_callback(clock)
-        trainer.train()
-        shape = read_shape(scratch)
+        folder, data = Path(scratch), Path(scratch) / "prompts.jsonl"
+        if args.preset == "demo":
+            folder, data = args.demo_base, args.demo_base.parent / "data/train.jsonl"
+            if not folder.exists():
+                command = [sys.executable, str(SCRIPTS / "make_demo_base.py"), "--output", str(folder)]
+                subprocess.run(command, check=True)
+        else:
+            write = runpy.run_path(str(SCRIPTS / "time_rollouts.py"))["write_inputs"]
+            write(folder, args.preset, args.vocab_size, args.prompt_tokens, "float32", 2 * args.batch)
+        commands = contenders(args, folder, data)
+        commands = {n: c for n, c in commands.items() if not args.only or any(part in n for part in args.only)}
+        runs: dict[str, list[dict]] = {name: [] for name in commands}
+        order = random.Random(0)
+        rounds = [name for _ in range(args.rounds) for name in order.sample(list(commands), len(commands))]
+        for name in tqdm(rounds, desc="contenders", unit="run"):
+            output = Path(scratch) / "run.json"
+            command = [*commands[name], "--warm_up", str(args.warm_up), "--rollouts", str(args.rollouts)]
+            env = legacy_environment(args.trl) if name.startswith("TRL 1.12") else None
+            command += ["--output", str(output)]
+            done = subprocess.run(command, env=env, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{' '.join(command)}\n{done.stderr[-3000:]}")
+            runs[name].append(json.loads(output.read_text(encoding="utf-8")))
+            output.unlink()
 
-    seconds = {name: round(s / own.rollouts, 4) for name, s in clock.seconds.items()}
-    seconds["update: forward, backward, optimizer"] = round(seconds["whole"] - seconds["whole rollout"], 4)
-    recipe = {**vars(args), **vars(model), **vars(data), **vars(reward), "algorithm": "ppo" if ppo else "grpo"}
-    recipe["max_prompt_length"] = own.prompt_tokens
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    result = {
-        "command": command,
-        "commit": git_commit(),
-        "versions": versions(),
-        "device": device,
-        "parameters": shape.parameters,
-        "responses a rollout": rollout,
-        "updates a rollout": updates,
-        "mean prompt and response tokens": trainer.state.num_input_tokens_seen / (rollout * (1 + own.rollouts)),
-        "seconds a rollout": seconds,
-    }
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory
-        plan = make_plan(shape, recipe, "single", 1, memory)
-        result["GiB"] = {"measured peak": torch.cuda.max_memory_allocated() / GIB, "planned peak": plan.peak / GIB}
-        result["GiB"]["plan"] = {part: round(size / GIB, 3) for part, size in plan.parts.items()}
-    print(json.dumps(result, indent=2))
-    if own.output:
-        own.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    result = {"kind": "step", **made, "contenders": {}}
+    for name, results in runs.items():
+        rollouts = [s for r in results for s in r["rollout_seconds"]]
+        phases = {phase: [r["seconds"][phase] for r in results] for phase in results[0]["seconds"]}
+        result["contenders"][name] = {
+            "versions": {"trl": results[0]["versions"]["trl"]},
+            "seconds": {phase: round(statistics.median(x), 5) for phase, x in phases.items()}
+            | {"whole": round(statistics.median(rollouts), 5)},
+            "rollout_seconds": rollouts,
+            "samples_per_second": round(args.batch / statistics.median(rollouts), 2),
+            "passes": results[0]["passes"],
+            "model_bytes": results[0]["model_bytes"],
+            "peak_bytes": results[0]["peak_bytes"] and statistics.median(r["peak_bytes"] for r in results),
+        }
+    print(step_table(result))
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        draw_steps(result, args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -28,11 +28,7 @@ from rewards import EndoRM, FrozenBase, PPORewardModel
 from train.benchmarking import extra_memory, record
 from train.demo_evaluation import read_prompts
 from train.legacy_trl import FOLDER, INSTALL, PPOClock
-
-
-def size(tensors) -> int:
-    """Bytes of tensors, each counted once."""
-    return sum(t.nbytes for t in {id(t): t for t in tensors}.values())
+from train.step_timing import model_bytes
 
 
 def train(args) -> dict:
@@ -61,8 +57,10 @@ def train(args) -> dict:
         network = reference if shared else AutoModelForCausalLM.from_pretrained(args.model, **load)
         reward = PPORewardModel(EndoRM(FrozenBase(network), tokenizer), prompt_length)
 
-    critic = getattr(value, value.base_model_prefix)
-    clock = PPOClock(ppo_trainer, args.warm_up, policy, critic, reference, reward, network)
+    networks = {"policy": policy, "value": getattr(value, value.base_model_prefix), "reference": reference}
+    if network is not reference:
+        networks["reward"] = network
+    clock = PPOClock(ppo_trainer, args.warm_up, reference, reward, networks)
     with tempfile.TemporaryDirectory() as scratch:
         settings = {
             # accumulation would spread one optimizer step over several minibatches, so a rollout is one batch
@@ -104,13 +102,8 @@ def train(args) -> dict:
         policy.save_pretrained(args.save)
         tokenizer.save_pretrained(args.save)
         trainer.state.save_to_json(args.save / "trainer_state.json")
-    held = [p for module in (policy, reference, value, reward) for p in module.parameters()]
-    trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    moments = [t for state in trainer.optimizer.state.values() for t in state.values() if torch.is_tensor(t)]
-    return clock.summary() | {
-        "model_bytes": {"weights": size(held), "gradients": size(trained), "optimizer": size(moments)},
-        "responses": args.batch,
-    }
+    models = (policy, reference, value, reward, network)
+    return clock.results(args.batch) | {"model_bytes": model_bytes(models, [trainer.optimizer])}
 
 
 def main() -> None:

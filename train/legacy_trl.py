@@ -3,14 +3,10 @@
 import os
 import subprocess
 import sys
-import time
-from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from transformers import TrainerCallback
-
-from train.benchmarking import synchronize
+from train.step_timing import GENERATION, StepClock
 
 VERSION = "1.12.0"
 FOLDER = Path("outputs/trl112")
@@ -31,92 +27,33 @@ def legacy_environment(folder: Path = FOLDER) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places)), "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 
-class PPOClock(TrainerCallback):
-    """Seconds by phase and forwards by network of TRL 1.12's PPOTrainer, from the end of the warm-up on.
-
-    The trainer's rollout and updates call functions of its module, which are timed here; the network they are called
-    with tells the phase. The update lasts from its first forward to the end of the step.
+class PPOClock(StepClock):
+    """The clock of a step inside TRL 1.12's PPOTrainer, whose rollout and update call functions of its module.
 
     Args:
         module: `trl.experimental.ppo.ppo_trainer`; its functions are replaced for good.
         warm_up: rollouts that do not count.
-        policy, critic, reference: the networks; the critic is the backbone of the value model.
-        reward: the reward model.
-        network: the network inside the reward model; it may be the reference.
+        reference, reward: the reference model and the reward model, which tell what a forward is for.
+        networks: models whose passes are counted, by name.
     """
 
-    def __init__(self, module, warm_up: int, policy, critic, reference, reward, network):
-        self.warm_up, self.phase = warm_up, ""
-        phases = {
-            "batch_generation": lambda model: "generation",
-            "get_reward": lambda model: "reward" if model is reward else "critic",
-            "forward": lambda model: "reference" if model is reference else "update",
-        }
-        for name, phase in phases.items():
-            setattr(module, name, self._timed(getattr(module, name), phase))
-        # the trainer collects garbage twice a rollout, which takes the longer the more has been imported
-        module.gc = SimpleNamespace(collect=self._timed(module.gc.collect, lambda: "garbage collection"))
-        for name, net in {"reward": network, "policy": policy, "value": critic, "reference": reference}.items():
-            if name != "reward" or net is not reference:
-                net.register_forward_hook(self._counter(name), with_kwargs=True)
+    def __init__(self, module, warm_up: int, reference, reward, networks: dict):
+        super().__init__(updates=1, warm_up=warm_up)  # its trainer counts a rollout with all its updates as one step
+        self._update: float | None = None
+        self.time(module, "batch_generation", GENERATION)
+        self.time(module, "get_reward", lambda model, *_: "reward model" if model is reward else "critic")
+        self.time(module, "forward", lambda model, *_: "reference" if model is reference else self._first_forward())
+        # it collects garbage twice a rollout, which takes the longer the more has been imported
+        module.gc = SimpleNamespace(collect=module.gc.collect)
+        self.time(module.gc, "collect", "garbage collection")
+        for name, network in networks.items():
+            self.count(network, name)
 
-    def summary(self) -> dict:
-        """Means over the timed rollouts of the seconds by phase, and of the forwards and sequences through each
-        network without those of generation; beside them the seconds of each rollout."""
-        whole, n = sum(self.rollouts), len(self.rollouts)
-        seconds = dict(self._counted)
-        for name in ("reference", "reward"):
-            seconds[f"frozen forwards: {name}"] = seconds.pop(name)
-        seconds["frozen forwards"] = seconds["frozen forwards: reference"] + seconds["frozen forwards: reward"]
-        parts = ("generation", "frozen forwards", "critic", "update", "garbage collection")
-        seconds |= {"rest": whole - sum(seconds[part] for part in parts), "whole": whole}
-        return {
-            "seconds": {name: round(s / n, 5) for name, s in seconds.items()},
-            "rollout_seconds": [round(s, 5) for s in self.rollouts],
-            "forwards": {name: calls / n for name, calls in self.calls.items()},
-            "sequences": {name: rows / n for name, rows in self.sequences.items()},
-        }
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self._reset()
+    def _first_forward(self) -> None:
+        """An update lasts from its first forward to the end of the step."""
+        self._update = self._update or self.now()
 
     def on_step_end(self, args, state, control, **kwargs):
-        now = _now()
-        if state.global_step <= self.warm_up:
-            return self._reset()
-        self.seconds["update"] += now - self._update
-        self.rollouts.append(now - self._last)
-        self._update, self._last = None, now
-        self._counted = dict(self.seconds)  # what comes after the last step is nobody's
-
-    def _reset(self) -> None:
-        self.seconds, self.rollouts = defaultdict(float), []
-        self.calls, self.sequences = Counter(), Counter()
-        self._update, self._last = None, _now()
-
-    def _timed(self, function, phase):
-        def run(*args, **kwargs):
-            self.phase, start = phase(*args[:1]), _now()
-            result = function(*args, **kwargs)
-            if self.phase != "update":
-                self.seconds[self.phase] += _now() - start
-            elif self._update is None:
-                self._update = start
-            self.phase = ""
-            return result
-
-        return run
-
-    def _counter(self, name: str):
-        def count(network, args, kwargs, output):
-            if self.phase != "generation":
-                key = "reward" if self.phase == "reward" else name  # the reference may be the reward's network too
-                self.calls[key] += 1
-                self.sequences[key] += len(args[0] if args else kwargs["input_ids"])
-
-        return count
-
-
-def _now() -> float:
-    synchronize()
-    return time.perf_counter()
+        self.seconds["update"] += self.now() - self._update
+        self._update = None
+        super().on_step_end(args, state, control, **kwargs)

@@ -5,8 +5,8 @@ commit, device, versions, settings), and by kind
 
     scoring   summary {name: {median, least, most (seconds), "over ours"}}, where "ours" is one of the names;
               extra_memory_mib {name: MiB or null}, largest_deviation_nats {name: x}, unavailable {name: reason}
-    step      contenders {name: {samples_per_second, seconds {phase: s}, forwards {net: n}, model_bytes {part: n},
-              peak_bytes}}, ours by names that begin with "ours"
+    step      contenders {name: {samples_per_second, seconds {phase: s}, passes {network: n}, model_bytes {part: n},
+              peak_bytes}}, ours by names that begin with "ours", as `train.step_figures` reads them
     scaling   axes {name: {x, time, memory}}, each with exponent, ci95, expected (`train.scaling.summarise`), and
               bytes_a_logit {slope, ci95} or null
     learning  accuracies {name: {decoding: [mean, low, high]}}
@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+
+from train.step_figures import step_table
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 TOLERANCE = 0.05  # how much slower relative to its yardstick a figure may get
@@ -49,19 +51,6 @@ def scoring_table(result: Mapping) -> str:
         numbers = [_number(memory.get(name), ",.0f"), _number(deviation.get(name), ".1e")]
         rows.append([name, times, f"{s['over ours']:.2f}", *numbers])
     rows += [[name, f"not measured: {why}", "", "", ""] for name, why in result.get("unavailable", {}).items()]
-    return _table(*rows)
-
-
-def step_table(result: Mapping) -> str:
-    """Contenders by samples per second: seconds by phase, forwards of each network, memory."""
-    rows = [["RL step", "samples/s", "seconds by phase", "forwards", "GiB of models", "GiB at the peak"]]
-    for name, c in sorted(result["contenders"].items(), key=lambda item: -item[1]["samples_per_second"]):
-        phases = ", ".join(f"{phase} {s:.2f}" for phase, s in c["seconds"].items())
-        forwards = ", ".join(f"{net} {n:,}" for net, n in c.get("forwards", {}).items())
-        models = sum(c.get("model_bytes", {}).values()) / 2**30 or None
-        peak = c.get("peak_bytes") and c["peak_bytes"] / 2**30
-        numbers = [_number(models, ".3g"), _number(peak, ".3g")]
-        rows.append([name, f"{c['samples_per_second']:.3g}", phases, forwards, *numbers])
     return _table(*rows)
 
 

@@ -6,7 +6,7 @@ Imports nothing of TRL, so that it serves trainers of any version of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 import torch
@@ -36,7 +36,7 @@ class StepClock(TrainerCallback):
         self.rows: dict[str, int] = defaultdict(int)  # through each network
         self.rollouts: list[float] = []  # seconds of each timed rollout
         self._running: list[str] = []
-        self._start = 0.0
+        self._start, self._timed = 0.0, {}
 
     @staticmethod
     def now() -> float:
@@ -44,20 +44,22 @@ class StepClock(TrainerCallback):
         synchronize()
         return perf_counter()
 
-    def time(self, owner, name: str, phase: str, during: str | None = None) -> None:
-        """Count the calls of a method or function `owner.name` as `phase`, or only those while `during` runs."""
+    def time(self, owner, name: str, phase: str | Callable, during: str | None = None) -> None:
+        """Count the calls of a method or function `owner.name` as `phase`, or as what `phase` makes of their
+        arguments (None: not counted), or only those while the phase `during` runs."""
         function = getattr(owner, name)
 
         def timed(*args, **kwargs):
-            if during is not None and during not in self._running:
+            found = phase(*args) if callable(phase) else phase
+            if found is None or (during is not None and during not in self._running):
                 return function(*args, **kwargs)
             start = self.now()
-            self._running.append(phase)
+            self._running.append(found)
             try:
                 return function(*args, **kwargs)
             finally:
                 self._running.pop()
-                self.seconds[phase] += self.now() - start
+                self.seconds[found] += self.now() - start
 
         setattr(owner, name, timed)
 
@@ -83,13 +85,14 @@ class StepClock(TrainerCallback):
             self.rows.clear()
         elif rollout > self.warm_up:
             self.rollouts.append(now - self._start)
+            self._timed = dict(self.seconds)  # what comes after the last step is nobody's
         self._start = now
 
     def results(self, responses: int) -> dict:
         """Per rollout of `responses` responses: the seconds of each phase, of the whole and of each rollout, samples a
         second, and passes of each response through each network."""
         n = len(self.rollouts)
-        seconds = {phase: round(s / n, 5) for phase, s in self.seconds.items()} | {"whole": sum(self.rollouts) / n}
+        seconds = {phase: round(s / n, 5) for phase, s in self._timed.items()} | {"whole": sum(self.rollouts) / n}
         return {
             "seconds": seconds,
             "rollout_seconds": [round(s, 5) for s in self.rollouts],
@@ -99,13 +102,15 @@ class StepClock(TrainerCallback):
 
 
 def model_bytes(models: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> dict[str, int]:
-    """Bytes of the weights of all models (shared ones once), of the gradients that training them takes, and of the
-    state of their optimizers as it stands."""
+    """Bytes of the weights of all models (shared ones once), of the gradients of what the optimizers train, and of
+    the optimizers' state as it stands."""
+    optimizers = list(optimizers)
     parameters = {id(p): p for model in models for p in model.parameters()}.values()
+    trained = (p for o in optimizers for group in o.param_groups for p in group["params"])
     states = (x for o in optimizers for state in o.state.values() for x in state.values() if torch.is_tensor(x))
     sizes = {
         "weights": sum(p.nbytes for p in parameters),
-        "gradients": sum(p.nbytes for p in parameters if p.requires_grad),
+        "gradients": sum(p.nbytes for p in trained),
         "optimizer": sum(x.nbytes for x in states),
     }
     return sizes | {"all": sum(sizes.values())}

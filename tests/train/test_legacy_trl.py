@@ -39,6 +39,9 @@ def test_the_environment_is_made_once_and_comes_first(tmp_path, monkeypatch):
     assert str(tmp_path / "kept") in done.stdout
 
 
+PASSES = {"policy": 2, "value": 3, "reference": 1, "reward": 1}
+
+
 class Net(nn.Module):
     def forward(self, input_ids):
         return input_ids
@@ -47,7 +50,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize("shared", [False, True])
 def test_phases_and_forwards_are_told_apart(shared, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(legacy_trl, "_now", lambda: now[0])
+    monkeypatch.setattr(PPOClock, "now", staticmethod(lambda: now[0]))
 
     def takes(seconds):
         def function(model=None, ids=None):
@@ -63,10 +66,10 @@ def test_phases_and_forwards_are_told_apart(shared, monkeypatch):
     inside[both] = [critic, policy]
     module = SimpleNamespace(batch_generation=takes(8), get_reward=takes(2), forward=takes(1))
     module.gc = SimpleNamespace(collect=takes(16))
-    clock = PPOClock(module, 1, policy, critic, reference, reward, network)
+    networks = {"policy": policy, "value": critic, "reference": reference} | ({} if shared else {"reward": network})
+    clock = PPOClock(module, 1, reference, reward, networks)
 
     now[0] = 1000.0
-    clock.on_train_begin(None, None, None)
     ids = torch.ones(6, 3, dtype=torch.long)
     for step, pause in ((1, 500.0), (2, 0.5), (3, 1.5)):  # the first rollout warms up
         module.batch_generation(policy, ids)
@@ -80,19 +83,17 @@ def test_phases_and_forwards_are_told_apart(shared, monkeypatch):
             now[0] += pause  # backward and optimizer
         clock.on_step_end(None, SimpleNamespace(global_step=step), None)
         module.gc.collect()
-    assert clock.summary() == {
+    assert clock.results(responses=6) == {
         "seconds": {
             "generation": 8,
-            "frozen forwards": 3,
-            "frozen forwards: reference": 1,
-            "frozen forwards: reward": 2,
+            "reference": 1,
+            "reward model": 2,
             "critic": 2,
             "garbage collection": 32,  # twice a rollout, the one after the last step left out with its rollout
             "update": 8,
-            "rest": 32,
             "whole": 85,
         },
         "rollout_seconds": [83, 87],
-        "forwards": {"reference": 1, "value": 5, "reward": 1, "policy": 4},
-        "sequences": {"reference": 6, "value": 18, "reward": 6, "policy": 12},
+        "samples_per_second": round(6 / 85, 2),
+        "passes": {"policy": 2, "value": 3, "reference": 2} if shared else PASSES,
     }

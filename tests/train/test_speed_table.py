@@ -25,13 +25,25 @@ STEP = MADE | {
     "contenders": {
         "ours PPO": {
             "samples_per_second": 40.0,
-            "seconds": {"generation": 1.5, "update": 0.75},
-            "forwards": {"policy": 12, "frozen base": 2},
-            "model_bytes": {"policy": 2**30, "frozen base": 2**30},
-            "peak_bytes": 3 * 2**30,
+            "seconds": {"generation": 1.5, "update": 0.75, "whole": 3.2},
+            "passes": {"policy": 3, "frozen base": 1.0},
+            "model_bytes": {"weights": 2**20, "all": 5 * 2**20},
+            "peak_bytes": 30 * 2**20,
         },
-        "ours GRPO": {"samples_per_second": 44.0, "seconds": {"generation": 1.5}},
-        "TRL 1.12 PPO": {"samples_per_second": 16.0, "seconds": {"generation": 3.0}, "peak_bytes": None},
+        "ours GRPO": {
+            "samples_per_second": 44.0,
+            "seconds": {"generation": 1.5, "whole": 2.9},
+            "passes": {"policy": 3},
+            "model_bytes": {"all": 4 * 2**20},
+            "peak_bytes": None,
+        },
+        "TRL 1.12 PPO": {
+            "samples_per_second": 16.0,
+            "seconds": {"generation": 3.0, "frozen base": 1.0, "garbage collection": 2.0, "whole": 8.0},
+            "passes": {"policy": 2, "reference": 1, "reward": 1, "value": 3},
+            "model_bytes": {"all": 10 * 2**20},
+            "peak_bytes": 60 * 2**20,
+        },
     },
 }
 GROWTH = {"exponent": 1.01, "ci95": [0.98, 1.04], "expected": 1.0}
@@ -61,7 +73,8 @@ def test_every_kind_has_its_figures_in_a_table():
     text = tables(RESULTS)
     for figure in ("0.500 (0.400 to 0.600)", "| 0.96 |", "| 40 |", "1.2e-05", "not measured: needs a GPU"):
         assert figure in text
-    for figure in ("generation 1.50, update 0.75", "policy 12, frozen base 2", "| 2 | 3 |", "1.010 (0.980 to 1.040)"):
+    ours = "| ours PPO | 40 | 1.00 | policy 3, frozen base 1 | 5.00 | 30 | 1500.0 | 750.0 | 0.0 | 950.0 |"
+    for figure in (ours, "| TRL 1.12 PPO | 16 | 0.40 |", "1.010 (0.980 to 1.040)"):
         assert figure in text
     for figure in ("0.010 (-0.010 to 0.030) bytes", "0.900 (0.880 to 0.920)", "1,000, 2,000", "2.2, 4.4"):
         assert figure in text
