@@ -36,13 +36,13 @@ def token_range(text: str) -> tuple[int, int]:
 
 def draw(result: dict, path: Path) -> None:
     """Bars of the median time and of the memory over the weights, ours and the limit marked, as a PNG."""
-    times = {name: row["median"] for name, row in result["seconds"].items()}
+    times = {name: row["median"] for name, row in result["summary"].items()}
     memory = {name: mib for name, mib in result["extra_memory_mib"].items() if mib is not None}
     names = sorted(times, key=times.get, reverse=True)
     colours = ["tab:red" if n == "ours" else "lightgrey" if "limit" in n else "tab:blue" for n in names]
     figure = Figure(figsize=(11, 0.8 + 0.35 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    spread = [result["seconds"][name] for name in names]
+    spread = [result["summary"][name] for name in names]
     error = [[s["median"] - s["least"] for s in spread], [s["most"] - s["median"] for s in spread]]
     left.barh(names, [times[name] for name in names], color=colours, xerr=error, ecolor="grey")
     left.axvline(times["limit"], color="black", linestyle="--", label="limit: backbone and bare head product")
@@ -109,16 +109,19 @@ def main(argv: list[str] | None = None) -> None:
     summary = summarize(seconds, "ours")
     median = {name: row["median"] for name, row in summary.items()}
     result = {
+        "kind": "scoring",
         **record({k: v for k, v in vars(args).items() if k not in ("output", "seed_script")}),
         "block": BLOCKS[device],
         "response_tokens": sum(lengths),
-        "seconds": summary,
+        "seconds": {name: [round(s, 5) for s in times] for name, times in seconds.items()},
+        "summary": summary,
         "tokens_per_second": {name: round(sum(lengths) / s) for name, s in median.items()},
         "extra_memory_mib": {name: None if m is None else round(m / MIB, 1) for name, m in memory.items()},
-        "largest_deviation_from_float64": deviations,
+        "largest_deviation_nats": {name: found["nats"] for name, found in deviations.items()},
+        "deviation_of": {name: found["of"] for name, found in deviations.items()},
         "backbone_tokens": tokens,
         "ours_over": {name: round(median["ours"] / median[name], 4) for name in ("limit", "blocked_limit")},
-        "absent": absent,
+        "unavailable": absent,
     }
     print(
         f"{'':18s} {'median s':>9s} {'least':>7s} {'most':>7s} {'x ours':>7s} {'tokens/s':>9s} {'MiB':>8s}  deviation"
