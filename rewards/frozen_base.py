@@ -26,7 +26,7 @@ from rewards.token_scores import TokenScores, split_statistics
 # Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
 WORTH_SHARING = 1.5
 # What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
-FORWARD_TOKENS = 512
+FORWARD_TOKENS = 256
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -137,7 +137,7 @@ def yes_by_full_logits(model, tokenizer, prompt, response, criterion):
 
 def test_equals_full_logits_whatever_the_batches():
     model, tokenizer = judge_model(), word_tokenizer()
-    prompts, responses = ["What is 2+2?", "Hi", "p"], ["4", "Well. " * 12, ""]
+    prompts, responses = ["What is 2+2?", "Hi", "p"], ["4", "Well. ", ""]
     expected = []
     for prompt, response in zip(prompts, responses):
         short, insults, right = (
