@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ TRAINERS = {  # name: folder of its runs, the logged mean reward of a rollout
 }
 MEASURES = {
     "sampled accuracy at the end": lambda run: run["sampled"]["accuracy"],
-    "EndoRM of all rollouts, mean (nats)": lambda run: np.mean(run["rewards"]),  # higher if it learns sooner
+    "mean EndoRM of all rollouts (nats)": lambda run: float(np.mean(run["rewards"])),  # higher if it learns sooner
 }
 
 
@@ -75,43 +75,59 @@ def train(name: str, seed: int, folder: Path, args, environment: dict[str, str])
     run_stage([*command, *words], folder / f"{kind}.txt", environment)
 
 
-def measured(name: str, seed: int, folder: Path, n: int) -> dict:
+def measured(name: str, seed: int, folder: Path, args) -> dict:
     """Held-out accuracies of one policy, and the mean reward of each of its rollouts."""
     kind, metric = TRAINERS.get(name, ("base", None))
-    tokenizer, prompts = AutoTokenizer.from_pretrained(folder / "base"), read_prompts(folder / "data/heldout.jsonl", n)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    prompts = read_prompts(folder / "data/heldout.jsonl", args.n)
     model = AutoModelForCausalLM.from_pretrained(folder / kind, dtype=torch.float32).eval()
-    row = {"name": name, "seed": seed}
-    row |= {d: evaluate(name, model, tokenizer, prompts, d, seed) for d in ("sampled", "greedy")}
+    rows = {d: evaluate(name, model, tokenizer, prompts, d, seed) for d in ("sampled", "greedy")}
+    row = {"name": name, "seed": seed} | rows
     if metric is None:
         return row
     history = json.loads((folder / kind / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    return row | {"rewards": [entry[metric] for entry in history if metric in entry]}
+    rewards = [entry[metric] for entry in history if metric in entry]
+    if len(rewards) != args.rollouts:
+        raise SystemExit(f"{folder / kind} was trained on {len(rewards)} rollouts: choose another --output")
+    return row | {"rewards": rewards}
 
 
 def differences(runs: list[dict]) -> list[dict]:
-    """Of each two trainers, how much more of each measure the second has, paired by seed: mean and 95 % interval."""
+    """Of each two trainers, paired by seed: how much more of each measure the second has, mean and 95 % interval over
+    seeds, in how many seeds it has more, and in how many the intervals of the accuracies overlap."""
     rows = []
-    for (measure, of), (first, second) in product(MEASURES.items(), combinations(TRAINERS, 2)):
-        values = {name: [of(run) for run in runs if run["name"] == name] for name in (first, second)}
-        mean, low, high = interval(np.subtract(values[second], values[first]))
-        finding = "above" if low > 0 else "below" if high < 0 else "not told apart"
-        rows.append({"measure": measure, "name": second, "over": first, "mean": mean, "ci95": [low, high]})
-        rows[-1]["finding"] = finding
+    for first, second in combinations(TRAINERS, 2):
+        pairs = list(zip(*([run for run in runs if run["name"] == name] for name in (first, second)), strict=True))
+        spans = [(a["sampled"]["ci95"], b["sampled"]["ci95"]) for a, b in pairs]
+        overlap = sum(a[0] <= b[1] and b[0] <= a[1] for a, b in spans)
+        row = {"name": second, "over": first, "seeds": len(pairs), "accuracy intervals that overlap": overlap}
+        for measure, of in MEASURES.items():
+            more = [of(b) - of(a) for a, b in pairs]
+            mean, low, high = interval(more)
+            row[measure] = {"mean": mean, "ci95": [low, high], "higher": sum(x > 0 for x in more)}
+        rows.append(row)
     return rows
 
 
 def markdown(runs: list[dict], found: list[dict]) -> str:
-    """A row for each policy, then the paired differences."""
+    """A row for each policy, then one for each two trainers."""
     lines = ["| policy | seed | sampled | greedy | tokens |", "|---|---|---|---|---|"]
     for run in runs:
-        spans = [
-            f"{r['accuracy']:.3f} ({r['ci95'][0]:.3f} to {r['ci95'][1]:.3f})" for r in (run["sampled"], run["greedy"])
-        ]
+        decodings = run["sampled"], run["greedy"]
+        spans = [f"{r['accuracy']:.3f} ({r['ci95'][0]:.3f} to {r['ci95'][1]:.3f})" for r in decodings]
         lines.append(f"| {run['name']} | {run['seed']} | {' | '.join(spans)} | {run['sampled']['mean_tokens']:.2f} |")
-    lines += ["", "| measure, paired by seed | trainer | over | difference | |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        f"| paired by seed | {' | '.join(MEASURES)} | accuracy intervals that overlap |",
+        "|---|---|---|---|",
+    ]
     for row in found:
-        span = f"{row['mean']:+.3f} ({row['ci95'][0]:+.3f} to {row['ci95'][1]:+.3f})"
-        lines.append(f"| {row['measure']} | {row['name']} | {row['over']} | {span} | {row['finding']} |")
+        spans = [
+            f"{d['mean']:+.3f} ({d['ci95'][0]:+.3f} to {d['ci95'][1]:+.3f}), higher in {d['higher']} of {row['seeds']}"
+            for d in (row[measure] for measure in MEASURES)
+        ]
+        overlap = f"{row['accuracy intervals that overlap']} of {row['seeds']}"
+        lines.append(f"| {row['name']} over {row['over']} | {' | '.join(spans)} | {overlap} |")
     return "\n".join(lines)
 
 
@@ -155,30 +171,19 @@ def main() -> None:
 
     for seed, folder in tqdm(folders.items(), desc="bases"):
         if not (folder / "base/tokenizer.json").is_file():  # written last
-            make = [
-                "scripts/make_demo_base.py",
-                "--output",
-                folder / "base",
-                "--seed",
-                seed,
-                "--steps",
-                args.base_steps,
-            ]
-            run_stage([sys.executable, *map(str, make)], folder / "base.txt")
+            make = ["scripts/make_demo_base.py", "--output", folder / "base", "--seed", seed, "--steps"]
+            run_stage([sys.executable, *map(str, make), str(args.base_steps)], folder / "base.txt")
     jobs = [(name, seed) for seed in args.seeds for name in TRAINERS]
     with ThreadPoolExecutor(args.jobs) as pool:
         done = pool.map(lambda job: train(*job, folders[job[1]], args, environment), jobs)
         list(tqdm(done, total=len(jobs), desc="training"))
-    runs = [measured(name, seed, folders[seed], args.n) for name in ("base", *TRAINERS) for seed in args.seeds]
+    runs = [measured(name, seed, folders[seed], args) for name in ("base", *TRAINERS) for seed in args.seeds]
 
     found = differences(runs)
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    draw(
-        runs,
-        recipe["steps_per_generation"] * recipe["per_device_train_batch_size"],
-        args.output / "compare_trl_ppo.png",
-    )
-    settings = {key: value for key, value in vars(args).items() if key != "output"}
+    batch = recipe["steps_per_generation"] * recipe["per_device_train_batch_size"]
+    draw(runs, batch, args.output / "compare_trl_ppo.png")
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "jobs")}
     report = {"runs": runs, "differences": found, "recipe": recipe} | record(settings)
     (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = markdown(runs, found)

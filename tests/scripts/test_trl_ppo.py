@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy.stats import t as student
 from transformers import AutoModelForCausalLM
 
 from train.demo_model import build_model
@@ -117,26 +118,32 @@ def test_all_trainers_get_the_same_and_finished_runs_stay(compare, demo, tmp_pat
     results = json.loads((tmp_path / "results.json").read_text())
     assert [r["name"] for r in results["runs"]] == [x for x in ("base", *compare.TRAINERS) for _ in range(2)]
     assert results["runs"][-1]["rewards"] == [-1.0, -0.5, pytest.approx(-1 / 3)]
-    assert {d["finding"] for d in results["differences"]} == {"not told apart"}
+    assert [d["accuracy intervals that overlap"] for d in results["differences"]] == [2, 2, 2]
     assert (tmp_path / "compare_trl_ppo.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
     compare.main()
     assert len(stages) == 2 * 4  # nothing again
+    monkeypatch.setattr("sys.argv", ["compare_trl_ppo.py", *flags, "--rollouts", "4"])
+    with pytest.raises(SystemExit, match="trained on 3 rollouts: choose another --output"):
+        compare.main()
 
 
 def test_differences_are_paired_by_seed(compare):
-    noise, shift = (0.0, 0.2, 0.4), dict(zip(compare.TRAINERS, (0.1, 0.15, 0.15)))
-    runs = [
-        {"name": n, "sampled": {"accuracy": s + x}, "rewards": [x, x - 2 * s]} for n, s in shift.items() for x in noise
+    shift, runs = dict(zip(compare.TRAINERS, (0.1, 0.15, 0.25))), []
+    for name, gain in shift.items():
+        for seed, noise in enumerate((0.0, 0.2, 0.4)):
+            x = gain + noise + (0.03 if (seed, gain) == (0, 0.1) else 0)
+            sampled = {"accuracy": x, "ci95": [x - 0.04, x + 0.04]}
+            runs.append({"name": name, "sampled": sampled, "rewards": [noise, noise - 2 * gain]})
+    first, second, third = compare.differences(runs)
+    assert [(r["name"], r["over"]) for r in (first, second, third)] == [
+        ("ours, terminal", "TRL 1.12, terminal"),
+        ("ours, dense", "TRL 1.12, terminal"),
+        ("ours, dense", "ours, terminal"),
     ]
-    runs[0]["sampled"]["accuracy"] -= 0.001  # so that the interval has a width
-    accuracy, reward = np.split(np.array(compare.differences(runs)), 2)
-    for rows, finding in ((accuracy, "above"), (reward, "below")):
-        assert [(r["name"], r["over"], r["finding"]) for r in rows] == [
-            ("ours, terminal", "TRL 1.12, terminal", finding),
-            ("ours, dense", "TRL 1.12, terminal", finding),
-            ("ours, dense", "ours, terminal", "not told apart"),
-        ]
-    assert accuracy[0]["mean"] == pytest.approx(0.05 + 0.001 / 3)
-    assert accuracy[0]["ci95"][0] < accuracy[0]["mean"] < accuracy[0]["ci95"][1]
-    assert reward[0]["mean"] == pytest.approx(-0.05)
+    assert [r["accuracy intervals that overlap"] for r in (first, second, third)] == [3, 0, 0]
+    accuracy, reward = (first[measure] for measure in compare.MEASURES)
+    assert (accuracy["mean"], accuracy["higher"]) == (pytest.approx(0.04), 3)
+    half = student.ppf(0.975, 2) * np.std([0.02, 0.05, 0.05], ddof=1) / 3**0.5
+    assert accuracy["ci95"] == pytest.approx([0.04 - half, 0.04 + half])
+    assert (reward["mean"], reward["higher"]) == (pytest.approx(-0.05), 0)
