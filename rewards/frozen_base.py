@@ -58,7 +58,7 @@ class FrozenBase:
     def __init__(
         self,
         model: nn.Module,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         block: tuple[int, int] | None = None,
         autocast=None,
         online: bool = False,

@@ -17,7 +17,7 @@ def generate_greedily(
     tokenizer,
     prompt_ids: Sequence[Sequence[int]],
     max_new_tokens: int,
-    batch_tokens: int = 16384,
+    batch_tokens: int = 8192,
     progress: bool = False,
 ) -> list[str]:
     """What a causal LM writes after each prompt, taking the most likely token each time.

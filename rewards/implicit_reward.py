@@ -54,7 +54,7 @@ class ImplicitReward:
         reference: str,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
     ) -> ImplicitReward:

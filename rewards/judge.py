@@ -59,7 +59,7 @@ class LocalJudge(Judge):
         batch_tokens: padded tokens in one batch; a frozen base has its own.
     """
 
-    def __init__(self, model: FrozenBase | PreTrainedModel, tokenizer, batch_tokens: int = 16384):
+    def __init__(self, model: FrozenBase | PreTrainedModel, tokenizer, batch_tokens: int = 8192):
         self.base = model if isinstance(model, FrozenBase) else None
         self.model = model.model if isinstance(model, FrozenBase) else model.eval()
         self.batch_tokens = self.base.batch_tokens if self.base else batch_tokens

@@ -35,7 +35,7 @@ class JudgeReward:
         endpoint: str | None = None,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
     ):
@@ -53,7 +53,7 @@ class JudgeReward:
         """
         of_endpoint = {key: settings.pop(key) for key in ENDPOINT_SETTINGS & settings.keys()}
         if endpoint is not None:
-            if (dtype, device, batch_tokens, trust_remote_code) != ("auto", None, 16384, False):
+            if (dtype, device, batch_tokens, trust_remote_code) != ("auto", None, 8192, False):
                 raise ValueError(
                     "dtype, device, batch_tokens and trust_remote_code are the server's business: leave them out of "
                     "a judge with an endpoint."
@@ -99,7 +99,7 @@ class JudgeReward:
             log_metric(f"{self.__name__}/{key}", value)
 
 
-def as_judge(model: Judge | FrozenBase | PreTrainedModel | None, tokenizer, batch_tokens: int = 16384) -> Judge | None:
+def as_judge(model: Judge | FrozenBase | PreTrainedModel | None, tokenizer, batch_tokens: int = 8192) -> Judge | None:
     """A judge as it is, a model with its tokenizer as a `LocalJudge`, None as None."""
     return model if model is None or isinstance(model, Judge) else LocalJudge(model, tokenizer, batch_tokens)
 

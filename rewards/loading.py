@@ -62,7 +62,7 @@ class FromFrozenBase:
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
     ):

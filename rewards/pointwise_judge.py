@@ -70,7 +70,7 @@ class PointwiseJudge(JudgeReward):
         *,
         template: str | Path | None = None,
         max_new_tokens: int = 32,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         progress: bool = False,
     ):
         self.template = Template(template or FOLDER / "pointwise.txt", ("prompt", "response"))

@@ -39,7 +39,7 @@ class TrainedReward:
         model: PreTrainedModel,
         tokenizer,
         *,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         append_eos: bool = False,
         progress: bool = False,
     ):
@@ -62,7 +62,7 @@ class TrainedReward:
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
     ) -> TrainedReward:

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="+", default=[2**k for k in range(6)], help="along that axis")
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[2**k for k in range(15, 19)], help="as above")
     parser.add_argument("--presets", choices=PRESETS, nargs="+", help="as above, smallest first")
-    parser.add_argument("--batch_tokens", type=int, default=16384, help="padded tokens in one forward")
+    parser.add_argument("--batch_tokens", type=int, default=8192, help="padded tokens in one forward")
     parser.add_argument("--repeats", type=int, default=5, help="rounds in which every point runs once")
     parser.add_argument("--output", type=Path, required=True, help="JSON file; the figure is written beside it")
     parser.set_defaults(**DEFAULTS[device])

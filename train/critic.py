@@ -78,7 +78,7 @@ class CriticLearner:
             old_values = old_values + self.critic.shift  # the clip is about learning, not about this shift
         scale = float(self.critic.scale)
         clip_range = None if self.clip_range is None else self.clip_range * scale
-        totals = torch.zeros(3, device=returns.device)
+        totals = []
         for _ in range(self.epochs):
             order = torch.randperm(len(returns)).to(returns.device)
             for rows in order.tensor_split(self.minibatches):
@@ -87,8 +87,9 @@ class CriticLearner:
                     losses, clipped = value_loss(values, old_values[rows], returns[rows], clip_range)
                     (losses.sum() / scale**2).backward()
                 self._step(len(rows))
-                totals += torch.stack([losses.detach().sum(), clipped.sum(), losses.new_tensor(len(rows))])
-        loss, clipped, n = self.reduce_sum(totals).tolist()
+                totals.append(torch.stack([losses.detach(), clipped]).sum(dim=1))
+        count = totals[0].new_tensor([self.epochs * len(returns)])
+        loss, clipped, n = self.reduce_sum(torch.cat([torch.stack(totals).sum(dim=0), count])).tolist()
         return {"critic/loss": loss / max(n, 1), "critic/clip_fraction": clipped / max(n, 1)}
 
     def _calibrate(self, soft_values: Tensor, returns: Tensor) -> None:

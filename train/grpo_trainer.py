@@ -74,7 +74,7 @@ class EndoGRPOTrainer(GRPOTrainer):
         *,
         frozen_base: str | nn.Module | None = None,
         frozen_dtype: str | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int = 8192,
         **kwargs,
     ):
         reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
@@ -302,7 +302,7 @@ class EndoGRPOTrainer(GRPOTrainer):
             self._metrics[mode][f"kl/{name}"].append(moments(kl, mask, self._sum_over_processes)[1].item())
 
     def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
-        return self.accelerator.reduce(x, reduction="sum")
+        return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")
 
     def evaluate(self, *args, **kwargs):
         """As in transformers; TRL only logs its metrics, here they are returned too, for `metric_for_best_model`."""

@@ -74,7 +74,7 @@ class RewardArguments:
         metadata={"help": "Model that rewards and anchors, with the policy's tokenizer; default the policy itself."},
     )
     frozen_dtype: str | None = field(default=None, metadata={"help": "Its dtype; default the policy's."})
-    frozen_batch_tokens: int = field(default=16384, metadata={"help": "Padded tokens in one frozen forward."})
+    frozen_batch_tokens: int = field(default=8192, metadata={"help": "Padded tokens in one frozen forward."})
     eos_token: str | None = field(
         default=None, metadata={"help": "End token in place of the tokenizer's, e.g. <|im_end|> for chat prompts."}
     )

@@ -28,7 +28,7 @@ from rewards.frozen_base import batches_by_tokens
 from rewards.lm_head import BLOCKS, head_logits
 
 Ids = Sequence[Sequence[int]]
-BATCH_TOKENS = 16384  # of padded tokens in one forward, of ours and of all that take the states from `response_states`
+BATCH_TOKENS = 8192  # of padded tokens in one forward, of ours and of all that take the states from `response_states`
 
 
 @dataclass(frozen=True)

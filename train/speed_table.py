@@ -9,7 +9,6 @@ commit, device, versions, settings), and by kind
               peak_bytes}}, ours by names that begin with "ours", as `train.step_figures` reads them
     scaling   axes {name: {x, time, memory}}, each with exponent, ci95, expected (`train.scaling.summarise`), and
               bytes_a_logit {slope, ci95} or null
-    learning  accuracies {name: {decoding: [mean, low, high]}}
     cost      estimates {GPUs: {seconds {case: s}, gpu_hours {case: h}}} (`scripts/estimate_cost.py`)
 
 Machines differ, so that only ratios to a yardstick of the same run are compared: with the limit and the rivals
@@ -42,16 +41,26 @@ def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def scoring_table(result: Mapping) -> str:
-    """Contenders by time: seconds with spread, times ours, memory over the weights, deviation from float64."""
-    memory, deviation = result.get("extra_memory_mib", {}), result.get("largest_deviation_nats", {})
-    rows = [["scoring", "median seconds (least to most)", "x ours", "MiB over the weights", "off float64, nats"]]
-    for name, s in sorted(result["summary"].items(), key=lambda item: item[1]["median"]):
-        times = f"{s['median']:.3f} ({s['least']:.3f} to {s['most']:.3f})"
-        numbers = [_number(memory.get(name), ",.0f"), _number(deviation.get(name), ".1e")]
-        rows.append([name, times, f"{s['over ours']:.2f}", *numbers])
-    rows += [[name, f"not measured: {why}", "", "", ""] for name, why in result.get("unavailable", {}).items()]
-    return _table(*rows)
+def scoring_table(results: Results) -> str:
+    """A row a setting: seconds of ours; the time of each other contender in units of ours; memory over the weights of
+    ours and of the naive way; the largest deviation of ours from float64. What was not measured is named below."""
+    others = list(dict.fromkeys(n for r in results.values() for n in r["summary"] if n != "ours"))
+    head = ["scoring", "ours, s (least to most)", *(f"`{n}`, x ours" for n in others)]
+    rows = [[*head, "MiB: ours", "MiB: `naive`", "ours off float64, nats"]]
+    missing: dict[str, str] = {}
+    for name, r in sorted(results.items(), key=lambda item: item[1]["summary"]["ours"]["median"]):
+        settings, ours, memory = r.get("settings", {}), r["summary"]["ours"], r.get("extra_memory_mib", {})
+        shape = f"{settings.get('batch')} x ({settings.get('prompt_tokens')} + {settings.get('response_tokens')})"
+        label = f"{settings.get('preset')}, {shape}{', one prompt' * bool(settings.get('shared_prompt'))}"
+        label += f", {settings['dtype']}" if settings.get("dtype", "float32") != "float32" else ""
+        times = [f"{ours['median']:.3f} ({ours['least']:.3f} to {ours['most']:.3f})"]
+        times += [_number(r["summary"].get(n, {}).get("over ours"), ".2f") for n in others]
+        deviation = _number(r.get("largest_deviation_nats", {}).get("ours"), ".1e")
+        cells = [*times, _number(memory.get("ours"), ",.0f"), _number(memory.get("naive"), ",.0f"), deviation]
+        rows.append([f"[{label}](scripts/bench_results/{name})", *cells])
+        missing |= r.get("unavailable", {})
+    notes = "".join(f"\n\n`{name}` not measured: {why}." for name, why in missing.items())
+    return _table(*rows) + notes
 
 
 def scaling_table(result: Mapping) -> str:
@@ -71,15 +80,6 @@ def scaling_table(result: Mapping) -> str:
         slope = _interval(result["bytes_a_logit"]["slope"], *result["bytes_a_logit"]["ci95"])
         table += f"\n\nMemory for each state and vocabulary entry: {slope} bytes; fp32 logits of all would be 4."
     return table
-
-
-def learning_table(result: Mapping) -> str:
-    """Accuracies with 95 % intervals."""
-    decodings = list(dict.fromkeys(d for found in result["accuracies"].values() for d in found))
-    rows = [["learning", *decodings]]
-    for name, found in result["accuracies"].items():
-        rows.append([name, *(_interval(*found[d]) if d in found else "" for d in decodings)])
-    return _table(*rows)
 
 
 def cost_table(result: Mapping) -> str:
@@ -114,7 +114,6 @@ KINDS = {  # table, and the figures that are compared; larger is worse
     "scoring": (scoring_table, scoring_figures),
     "step": (step_table, step_figures),
     "scaling": (scaling_table, scaling_figures),
-    "learning": (learning_table, lambda result: {}),
     "cost": (cost_table, lambda result: {}),
 }
 
@@ -127,14 +126,20 @@ def known(results: Results) -> dict[str, Mapping]:
 
 
 def tables(results: Results) -> str:
-    """Markdown of all results: each with its command and device above its table. A warning names those of a kind that
-    has none."""
+    """Markdown of all results: those of scoring in one table a device, each other with its command above its own. A
+    warning names those of a kind that has none."""
     parts, others = [], [name for name, r in results.items() if r.get("kind") not in KINDS]
     if others:
         warnings.warn(f"of no kind among {', '.join(KINDS)}, left out: {', '.join(others)}", stacklevel=2)
-    for name, result in known(results).items():
-        made = f"`{result['command']}` on {result['device']} ([{name}](scripts/bench_results/{name})):"
-        parts.append(f"{made}\n\n{KINDS[result['kind']][0](result)}")
+    found = known(results)
+    scoring = {name: r for name, r in found.items() if r["kind"] == "scoring"}
+    for device in dict.fromkeys(r["device"] for r in scoring.values()):
+        same = {name: r for name, r in scoring.items() if r["device"] == device}
+        parts.append(f"`scripts/bench_scoring.py` on {device}:\n\n{scoring_table(same)}")
+    for name, result in found.items():
+        if name not in scoring:
+            made = f"`{result['command']}` on {result['device']} ([{name}](scripts/bench_results/{name})):"
+            parts.append(f"{made}\n\n{KINDS[result['kind']][0](result)}")
     return "\n\n".join(parts)
 
 

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, data: str | None, output: str
     add("--draws", type=int, default=10_000, help="of the bootstrap")
     add("--dtype", default="auto", help="of the models: auto, float32, bfloat16")
     add("--device", help="default CUDA where there is one, else the CPU")
-    add("--batch_tokens", type=int, default=16384, help="padded tokens in one forward")
+    add("--batch_tokens", type=int, default=8192, help="padded tokens in one forward")
 
 
 def setting_of(args: argparse.Namespace) -> Setting:

@@ -65,7 +65,7 @@ class EndoRMScores:
     """
 
     def __init__(
-        self, model: str, cache: str | Path, alphas=(1.0,), cut=False, dtype="auto", device=None, batch_tokens=16384
+        self, model: str, cache: str | Path, alphas=(1.0,), cut=False, dtype="auto", device=None, batch_tokens=8192
     ):
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
