@@ -84,6 +84,10 @@ def main() -> None:
     parser.add_argument("--trl", type=Path, default=FOLDER, help="folder for TRL 1.12, made where missing")
     parser.add_argument("--output", type=Path, help="JSON file; a figure is drawn beside it")
     args = parser.parse_args()
+    known = contenders(args, Path(), Path())
+    chosen = [n for n in known if not args.only or any(part in n for part in args.only)]
+    if not chosen:
+        parser.error(f"--only {' '.join(args.only)} fits none of: {', '.join(known)}.")
 
     made = record({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,8 +100,7 @@ def main() -> None:
         else:
             write = runpy.run_path(str(SCRIPTS / "time_rollouts.py"))["write_inputs"]
             write(folder, args.preset, args.vocab_size, args.prompt_tokens, "float32", 2 * args.batch)
-        commands = contenders(args, folder, data)
-        commands = {n: c for n, c in commands.items() if not args.only or any(part in n for part in args.only)}
+        commands = {n: c for n, c in contenders(args, folder, data).items() if n in chosen}
         runs: dict[str, list[dict]] = {name: [] for name in commands}
         order = random.Random(0)
         rounds = [name for _ in range(args.rounds) for name in order.sample(list(commands), len(commands))]

@@ -103,7 +103,7 @@ def test_the_table_is_rewritten_checked_and_compared(tmp_path, capsys):
     assert module.main([*where, "--check"]) == 1
     assert module.main(where) == 0
     assert module.main([*where, "--check"]) == 0
-    assert "| limit | 1.000 (1.000 to 1.000) | 1.00 |" in readme.read_text()
+    assert "| 1.000 (1.000 to 1.000) | 1.00 |" in readme.read_text()
     (results / "a.json").write_text(json.dumps(scoring(0.9)))
     assert module.main(where) == 1
     assert "SLOWER  a.json: ours / limit" in capsys.readouterr().out
