@@ -29,6 +29,7 @@ from train.checkpoints import (
     enough_space,
     mark_complete,
 )
+from train.cpu_head import fit_fused_head
 from train.policy_scores import PolicyScores
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.reward_mix import RewardMix, ShapedReward
@@ -93,6 +94,7 @@ class EndoGRPOTrainer(GRPOTrainer):
         own.beta = 0.0
         super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
         self.args.beta = self.beta = args.beta
+        fit_fused_head(self.accelerator.device)
         if self.mix is not None:
             self.reward_func_names[: len(reward_funcs)] = self.mix.names
             self.reward_weights[: len(reward_funcs)] = self.mix.weights(0)
