@@ -41,7 +41,7 @@ def step_table(result: dict) -> str:
         peak = "" if c["peak_bytes"] is None else f"{c['peak_bytes'] / MIB:.0f}"
         cells = [
             name,
-            f"{c['samples_per_second']:.0f}",
+            f"{c['samples_per_second']:.3g}",
             f"{c['samples_per_second'] / first['samples_per_second']:.2f}",
         ]
         cells += [passes, f"{c['model_bytes']['all'] / MIB:.2f}", peak]
