@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from train.benchmarking import record
 from train.legacy_trl import FOLDER, legacy_environment
 from train.random_models import PRESETS
-from train.step_figures import draw_steps, step_table
+from train.step_report import draw_steps, step_table
 
 SCRIPTS = Path(__file__).resolve().parent
 LORA = ["--use_peft", "true", "--lora_r", "16", "--lora_alpha", "32", "--lora_target_modules", "all-linear"]

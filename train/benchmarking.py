@@ -59,7 +59,7 @@ def summarize(seconds: dict[str, list[float]], reference: str) -> dict[str, dict
 
 def extra_memory(run: Callable) -> int | None:
     """Bytes of memory that `run` needs at its peak, over what is held before it: of the GPU if there is one, else of
-    the process as Linux counts it; None on other systems."""
+    the process as Linux counts it; None where the system does not tell, and then it is not run."""
     if torch.cuda.is_available():
         synchronize()
         torch.cuda.empty_cache()
@@ -70,8 +70,12 @@ def extra_memory(run: Callable) -> int | None:
         return torch.cuda.max_memory_allocated() - before
     if not sys.platform.startswith("linux"):
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier runs freed goes back to the system and counts anew
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets the peak to what is resident now
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # what earlier runs freed goes back to the system and counts anew
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets the peak to what is resident now
+    except PermissionError:  # a container may forbid it
+        return None
     before = _status("VmRSS")
     run()
     return max(0, _status("VmHWM") - before)

@@ -6,7 +6,7 @@ commit, device, versions, settings), and by kind
     scoring   summary {name: {median, least, most (seconds), "over ours"}}, where "ours" is one of the names;
               extra_memory_mib {name: MiB or null}, largest_deviation_nats {name: x}, unavailable {name: reason}
     step      contenders {name: {samples_per_second, seconds {phase: s}, passes {network: n}, model_bytes {part: n},
-              peak_bytes}}, ours by names that begin with "ours", as `train.step_figures` reads them
+              peak_bytes}}, ours by names that begin with "ours", as `train.step_report` reads them
     scaling   axes {name: {x, time, memory}}, each with exponent, ci95, expected (`train.scaling.summarise`), and
               bytes_a_logit {slope, ci95} or null
     cost      estimates {GPUs: {seconds {case: s}, gpu_hours {case: h}}} (`scripts/estimate_cost.py`)
@@ -18,9 +18,9 @@ Machines differ, so that only ratios to a yardstick of the same run are compared
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from train.step_figures import step_table
+from train.step_report import step_table
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 TOLERANCE = 0.05  # how much slower relative to its yardstick a figure may get
@@ -39,6 +39,13 @@ def _number(x: float | None, form: str) -> str:
 
 def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def scoring_tables(results: Results) -> str:
+    """One table a device."""
+    devices = dict.fromkeys(r["device"] for r in results.values())
+    same = {device: {name: r for name, r in results.items() if r["device"] == device} for device in devices}
+    return "\n\n".join(f"`scripts/bench_scoring.py` on {d}:\n\n{scoring_table(rs)}" for d, rs in same.items())
 
 
 def scoring_table(results: Results) -> str:
@@ -110,11 +117,24 @@ def scaling_figures(result: Mapping) -> dict[str, float]:
     return {f"exponent in {axis}": x for axis, x in exponents.items() if x is not None}
 
 
-KINDS = {  # table, and the figures that are compared; larger is worse
-    "scoring": (scoring_table, scoring_figures),
-    "step": (step_table, step_figures),
-    "scaling": (scaling_table, scaling_figures),
-    "cost": (cost_table, lambda result: {}),
+def _each(table: Callable[[Mapping], str]) -> Callable[[Results], str]:
+    """A table a result, below its command and device (an estimate on paper has none)."""
+
+    def all_of_them(results: Results) -> str:
+        parts = []
+        for name, r in results.items():
+            device = f" on {r['device']}" if r["kind"] != "cost" else ""
+            parts.append(f"`{r['command']}`{device} ([{name}](scripts/bench_results/{name})):\n\n{table(r)}")
+        return "\n\n".join(parts)
+
+    return all_of_them
+
+
+KINDS = {  # the text of all results of the kind, and the figures of one that are compared; larger is worse
+    "scoring": (scoring_tables, scoring_figures),
+    "step": (_each(step_table), step_figures),
+    "scaling": (_each(scaling_table), scaling_figures),
+    "cost": (_each(cost_table), lambda result: {}),
 }
 
 
@@ -126,21 +146,12 @@ def known(results: Results) -> dict[str, Mapping]:
 
 
 def tables(results: Results) -> str:
-    """Markdown of all results: those of scoring in one table a device, each other with its command above its own. A
-    warning names those of a kind that has none."""
-    parts, others = [], [name for name, r in results.items() if r.get("kind") not in KINDS]
+    """Markdown of all results, kind by kind. A warning names those of a kind that has no table."""
+    others, found = [name for name, r in results.items() if r.get("kind") not in KINDS], known(results)
     if others:
         warnings.warn(f"of no kind among {', '.join(KINDS)}, left out: {', '.join(others)}", stacklevel=2)
-    found = known(results)
-    scoring = {name: r for name, r in found.items() if r["kind"] == "scoring"}
-    for device in dict.fromkeys(r["device"] for r in scoring.values()):
-        same = {name: r for name, r in scoring.items() if r["device"] == device}
-        parts.append(f"`scripts/bench_scoring.py` on {device}:\n\n{scoring_table(same)}")
-    for name, result in found.items():
-        if name not in scoring:
-            made = f"`{result['command']}` on {result['device']} ([{name}](scripts/bench_results/{name})):"
-            parts.append(f"{made}\n\n{KINDS[result['kind']][0](result)}")
-    return "\n\n".join(parts)
+    kinds = {kind: {name: r for name, r in found.items() if r["kind"] == kind} for kind in KINDS}
+    return "\n\n".join(KINDS[kind][0](same) for kind, same in kinds.items() if same)
 
 
 def insert(page: str, text: str) -> str:

@@ -137,7 +137,7 @@ def yes_by_full_logits(model, tokenizer, prompt, response, criterion):
 
 def test_equals_full_logits_whatever_the_batches():
     model, tokenizer = judge_model(), word_tokenizer()
-    prompts, responses = ["What is 2+2?", "Hi", "p"], ["4", "Well. ", ""]
+    prompts, responses = ["What is 2+2?", "Hi", "p"], ["4", "Well. " * 30, ""]
     expected = []
     for prompt, response in zip(prompts, responses):
         short, insults, right = (
@@ -145,7 +145,8 @@ def test_equals_full_logits_whatever_the_batches():
         )
         expected.append(min(max((2 * short - insults + right) / 3, 0), 1))
     assert len({round(x, 4) for x in expected}) == 3
-    for batch_tokens, forwards in ((16384, 1), (1, 9)):
+    # two: padding the short rows to the long response would cost more than another forward
+    for batch_tokens, forwards in ((16384, 2), (1, 9)):
         base = FrozenBase(model, batch_tokens=batch_tokens)
         assert Rubric(base, tokenizer, criteria=CRITERIA).score(prompts, responses) == pytest.approx(
             expected, abs=1e-5

@@ -80,7 +80,7 @@ def test_the_qlora_recipe_fits_on_one_gpu_of_24_gb_and_4_bit_weights_are_what_bi
 ):
     recipe = ROOT / "configs/math/ppo_qwen2.5_math_7b_qlora.yaml"
     assert script.main(["--config", str(recipe), "--model_name_or_path", model("7b"), "--gpu_memory", "24"]) == 0
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="quantized weights need the optional extra qlora")
     small = tiny_model(hidden_size=128, intermediate_size=384, initializer_range=0.2)
     small.save_pretrained(tmp_path / "small")
     fields = script.read_recipe(recipe)

@@ -4,16 +4,16 @@ import json
 import struct
 import time
 
-import pytest
+import wandb
 from helpers import ppo
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto import wandb_internal_pb2
 
 from train.tracking import RunFolder, TrackingArguments, draw_training, versions
 
 
 def records(path):
     """The protobuf records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, records in fragments."""
-    from wandb.proto import wandb_internal_pb2
-
     data, position, parts = path.read_bytes(), 7, b""  # after the file's own header
     while position + 7 <= len(data):
         room = 32768 - position % 32768
@@ -55,7 +55,6 @@ def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
 
 
 def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb")
     for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
         monkeypatch.setenv(name, value)
     for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
@@ -92,9 +91,8 @@ def history_keys(history):
 
 
 def test_tensorboard_holds_the_figure_too(saved_model, tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run(saved_model, tmp_path, max_steps=1, report_to="tensorboard")
-    events = accumulator.EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent))
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent))
     events.Reload()
     assert "train/kl/k1" in events.Tags()["scalars"]
     assert events.Tags()["images"] == ["training"]

@@ -69,7 +69,7 @@ def test_lora_needs_no_second_copy_and_the_base_is_the_adapter_off(saved_model, 
 
 
 def test_qlora_scores_and_trains_on_one_copy_of_4_bit_weights(saved_model, tmp_path, monkeypatch):
-    bitsandbytes = pytest.importorskip("bitsandbytes")
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="quantized weights need the optional extra qlora")
     # its CPU kernels for generation repack the weights in a way that it then cannot train
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: False)
     settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "float32"}
