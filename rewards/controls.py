@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from rewards.encoding import response_text
+from rewards.encoding import own_ids, response_text
 from rewards.verifiable import boxed
 
 
@@ -83,9 +83,9 @@ class Length:
     def __init__(self, scale: float = 1.0):
         self.scale = scale
 
-    def __call__(self, completions: Sequence, completion_ids=None, **columns) -> list[float]:
+    def __call__(self, completions: Sequence, completion_ids=None, own_tokens=None, **columns) -> list[float]:
         """TRL's reward-function interface."""
-        return [self.scale * len(ids) for ids in token_ids(completion_ids, self.__name__)]
+        return [self.scale * len(ids) for ids in token_ids(completion_ids, self.__name__, own_tokens)]
 
 
 class FormatOnly:
@@ -110,12 +110,12 @@ class FormatOnly:
         return [float(bool(self.pattern.search(response_text(completion)))) for completion in completions]
 
 
-def token_ids(completion_ids, reward: str) -> list:
-    """The completions' token ids, as a trainer gives them.
+def token_ids(completion_ids, reward: str, own_tokens=None) -> list:
+    """The completions' token ids, as a trainer gives them; of `own_tokens`, where given, only the policy's.
 
     Raises:
         ValueError: there are none.
     """
     if completion_ids is None:
         raise ValueError(f"The reward {reward} counts tokens: give completion_ids, as TRL's trainers do.")
-    return completion_ids
+    return own_ids(completion_ids, own_tokens)

@@ -3,6 +3,8 @@ the prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def encode_prompt(tokenizer, prompt: str | list[dict], system_prompt: str | None = None) -> list[int]:
     """Token ids of a prompt: a str as it stands (with the special tokens that its tokenizer adds), chat messages
@@ -29,7 +31,10 @@ def encode_prompt(tokenizer, prompt: str | list[dict], system_prompt: str | None
 
 def response_text(response: str | list[dict]) -> str:
     """The text of a response given as str or as the assistant's message(s)."""
-    return response if isinstance(response, str) else "".join(message["content"] for message in response)
+    if isinstance(response, str):
+        return response
+    # a call of a tool may have no content, and what the tool says is no part of the response
+    return "".join(m.get("content") or "" for m in response if m.get("role", "assistant") == "assistant")
 
 
 def encode_response(tokenizer, response: str | list[dict], append_eos: bool) -> list[int]:
@@ -51,6 +56,34 @@ def conversation_text(prompt: str | list[dict]) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in prompt)
+
+
+def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[list[int]]:
+    """The policy's own token ids of each response, without what tools or an environment said.
+
+    Args:
+        own_tokens: for each response one truth value a token, or None where all tokens are the policy's.
+    """
+    if own_tokens is None:
+        return list(completion_ids)
+    return [[i for i, own in zip(ids, mask, strict=True) if own] for ids, mask in zip(completion_ids, own_tokens)]
+
+
+def check_own_tokens(completions, own_tokens, reward: str) -> None:
+    """Refuse to score the tokens of a conversation without knowing which of them are the policy's.
+
+    Raises:
+        ValueError: a completion in which somebody else speaks too, and no `own_tokens`.
+    """
+    if own_tokens is not None or all(isinstance(c, str) for c in completions):
+        return
+    chats = [c for c in completions if c and not isinstance(c, str)]
+    if any(message.get("role", "assistant") != "assistant" for chat in chats for message in chat):
+        raise ValueError(
+            f"{reward} scores tokens, and a tool or an environment speaks in these completions: which tokens are the "
+            "policy's is told by this project's trainers alone (the column own_tokens). Use one of them, or pass "
+            "own_tokens."
+        )
 
 
 def check_lists(prompts, responses) -> None:

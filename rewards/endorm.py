@@ -43,10 +43,9 @@ def endogenous_rewards(
             base's own V of the state after the end token.
         complete: whether the response ended. One that was cut off is never terminal: its last V is the base's own.
     """
-    v = scores.v[alpha]
     if form == "logprob":
-        return scores.q - v[:-1]
-    v_next = v[1:].clone()
+        return scores.q - scores.v[alpha][:-1]
+    v_next = scores.next_v(alpha).clone()
     if complete and terminal != "bootstrap":
         v_next[-1] = alpha * math.log(scores.vocab_size) if terminal == "uniform" else 0.0
     return scores.q - v_next

@@ -47,12 +47,13 @@ class FrozenBase:
 
     Args:
         model: a causal LM of transformers: plain, or wrapped by DDP, DeepSpeed (ZeRO-3 included) or sharded by FSDP2.
-            A PEFT model is the policy itself; it is then scored with its adapter switched off, so no second copy
-            of the weights exists.
+            A PEFT model is the policy itself; it is then scored with its adapter switched off, or with a frozen one
+            in its place, so no second copy of the weights exists.
         batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
         block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
         autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
         online: score a policy as it stands while it is trained elsewhere, with its adapter on: nothing is frozen.
+        adapter: of a PEFT model the frozen adapter to score with; None for the model with its adapter off.
     """
 
     def __init__(
@@ -62,24 +63,27 @@ class FrozenBase:
         block: tuple[int, int] | None = None,
         autocast=None,
         online: bool = False,
+        adapter: str | None = None,
     ):
         if batch_tokens < 1 or (block and min(block) < 1):
             raise ValueError(f"batch_tokens and block must be at least 1, got {batch_tokens} and {block}.")
-        self.model = model
+        # a compiled model would run its own code in place of the forward that is put in below
+        self.model = getattr(model, "_orig_mod", model)
         self.batch_tokens = batch_tokens
         self.block = block
         self.forwards = 0  # backbone forwards so far: the cost of a reward is a number that can be checked
         self.tokens = 0  # that went through the backbone, padding left out
         self._autocast = autocast or contextlib.nullcontext
-        self._lm = unwrap(model)
+        self._lm = unwrap(self.model)
         config = self._lm.config.get_text_config()
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.logit_rule = LogitRule.from_config(config)
-        self.adapter_off = not online and hasattr(unwrap_parallel(model), "disable_adapter")
+        self.adapter = adapter
+        self.adapter_off = not online and hasattr(unwrap_parallel(self.model), "disable_adapter")
         self._head_checked = False  # at the first score: a policy is sharded only once training starts
         if not self.adapter_off and not online:
-            model.requires_grad_(False)
-            model.eval()
+            self.model.requires_grad_(False)
+            self.model.eval()
 
     @property
     def device(self) -> torch.device:
@@ -221,7 +225,8 @@ class FrozenBase:
             ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
             is_state[row, len(prompt) - 1 : lengths[row]] = True
         actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
-        known = self._lm.get_input_embeddings().num_embeddings
+        embeddings = self._lm.get_input_embeddings()
+        known = getattr(embeddings, "base_layer", embeddings).num_embeddings
         seen = [*prefix, int(ids.min()), int(ids.max())]
         if min(seen) < 0 or max(seen) >= known:
             raise ValueError(
@@ -255,7 +260,11 @@ class FrozenBase:
         of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
         """
         inner = unwrap_parallel(self.model)
-        adapter_off = inner.disable_adapter() if self.adapter_off else contextlib.nullcontext()
+        adapter = contextlib.nullcontext()
+        if self.adapter_off:
+            from trl.trainer.utils import use_adapter
+
+            adapter = use_adapter(inner, self.adapter)
         was_training, patched = inner.training, inner.__dict__.get("forward")
         results = []
 
@@ -266,7 +275,7 @@ class FrozenBase:
         inner.eval()  # no dropout, no gradient checkpointing
         inner.forward = forward
         try:
-            with adapter_off, autocast():
+            with adapter, autocast():
                 self.model(ids)
         finally:
             if patched is None:
@@ -279,15 +288,16 @@ class FrozenBase:
     @torch.no_grad()
     def _check_head(self) -> None:
         """The head's logits, as we compute them, must be the model's own: architectures differ in scaling, caps and
-        biases, and one that we do not know of must be an error and not a wrong reward."""
-        ids = torch.tensor([[0, 1]], device=self.device)
+        biases, and one that we do not know of must be an error and not a wrong reward. Nor may a state see the token
+        after it: an encoder's would."""
+        ids = torch.tensor([[0, 1], [0, 2]], device=self.device)
 
         def both():
             states = self._lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
-                ours = self.logit_rule(head_logits(states[0], weight, bias))
-            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits[0]
+                ours = self.logit_rule(head_logits(states.flatten(0, 1), weight, bias)).view(*ids.shape, -1)
+            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits
 
         ours, theirs = self._inside_forward(both, ids)
         tolerance = 1e-3 if theirs.dtype == torch.float32 else 0.1
@@ -296,6 +306,11 @@ class FrozenBase:
             raise ValueError(
                 f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
                 f"(largest difference {(ours - theirs).abs().max():.3g}). Add its rule to LogitRule.from_config."
+            )
+        if not torch.allclose(theirs[0, 0], theirs[1, 0], rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"{type(self._lm).__name__} lets a token see the one after it, so it is no causal language model and "
+                "its logits are no predictions. Choose a decoder-only model."
             )
 
     def _check_input(self, prompt_ids, response_ids) -> None:

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from rewards.cross_tokenizer import CrossTokenizer
-from rewards.encoding import check_lists, check_same_tokenizer, encode_prompt, encode_response
+from rewards.encoding import (
+    check_lists,
+    check_own_tokens,
+    check_same_tokenizer,
+    encode_prompt,
+    encode_response,
+)
 from rewards.frozen_base import FrozenBase
 from rewards.loading import FromFrozenBase
 from rewards.token_scores import TokenScores
@@ -88,35 +94,73 @@ class FrozenReward(FromFrozenBase, ABC):
 
         With `completion_ids` the trainer's own tokens are scored as they are; a completion whose last id is no end
         token was cut off, and is not treated as complete. `frozen_scores` (a column that this project's trainers add)
-        spares the forward altogether; one that is `online` reads the column `policy_scores`.
+        spares the forward altogether; one that is `online` reads the column `policy_scores`. With tools or an
+        environment the column `own_tokens` says which tokens are the policy's; the others earn nothing.
         """
         return [float(r.sum()) for r in self.per_token(prompts, completions, completion_ids, **kwargs)]
 
-    def per_token(self, prompts, completions, completion_ids=None, frozen_scores=None, policy_scores=None, **_):
-        """Like a call, but a list of the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's."""
+    def per_token(
+        self,
+        prompts,
+        completions,
+        completion_ids=None,
+        frozen_scores=None,
+        policy_scores=None,
+        own_tokens=None,
+        **_,
+    ):
+        """Like a call, but a list of the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's.
+
+        Raises:
+            ValueError: completions in which a tool or an environment speaks, without `own_tokens`.
+        """
+        check_own_tokens(completions, own_tokens, type(self).__name__)
         if self.online:
             if policy_scores is None:
                 raise ValueError(
                     f"This {type(self).__name__} is online: it reads the policy's statistics, which only this "
                     "project's trainers hand out. Leave online out to score with a frozen base."
                 )
-            return self._values(policy_scores, [ids[-1] in self.eos_token_ids for ids in completion_ids])
+            return self._values(policy_scores, self._complete(completion_ids, own_tokens), own_tokens)
         if completion_ids is None:
             return self._values(self._score_texts(prompts, completions), None)
         if self.across is not None:
+            if own_tokens is not None:
+                raise ValueError(
+                    f"{type(self).__name__} has another tokenizer than the policy, and responses hold what tools or "
+                    "an environment said: use a model with the policy's tokenizer."
+                )
             return self.across.per_token(prompts, completion_ids, self._judge)
-        complete = [ids[-1] in self.eos_token_ids for ids in completion_ids]
+        complete = self._complete(completion_ids, own_tokens)
         if frozen_scores is not None and frozen_scores[0].base is self.base and self.system_prompt is None:
-            return self._values(frozen_scores, complete)
+            return self._values(frozen_scores, complete, own_tokens)
         check_same_tokenizer(self.tokenizer, completions, completion_ids)
-        return self._judge(prompts, completion_ids, complete)
+        return self._judge(prompts, completion_ids, complete, own_tokens)
 
-    def _judge(self, prompts: Sequence, response_ids: Sequence, complete: Sequence[bool]) -> list[Tensor]:
+    def _complete(self, completion_ids: Sequence, own_tokens: Sequence | None) -> list[bool]:
+        """Whether each response ends with an end token of the policy's own."""
+        own_tokens = own_tokens or [[1]] * len(completion_ids)
+        return [bool(own[-1]) and ids[-1] in self.eos_token_ids for ids, own in zip(completion_ids, own_tokens)]
+
+    def _judge(self, prompts: Sequence, response_ids: Sequence, complete: Sequence[bool], own=None) -> list[Tensor]:
         scores = self._forward([self._encode_prompt(p) for p in prompts], response_ids)
-        return self._values(scores, complete)
+        return self._values(scores, complete, own)
 
-    def _values(self, scores: Sequence[TokenScores], complete: Sequence[bool] | None) -> list[Tensor]:
-        rows = [self.values(s, complete is None or complete[i]) for i, s in enumerate(scores)]
+    def _values(
+        self, scores: Sequence[TokenScores], complete: Sequence[bool] | None, own_tokens: Sequence | None = None
+    ) -> list[Tensor]:
+        """(T_i,) a response: what each token earns, 0 on tokens that are not the policy's."""
+        complete = [True] * len(scores) if complete is None else complete
+        if own_tokens is None:
+            rows = [self.values(s, c) for s, c in zip(scores, complete)]
+        else:
+            masks = [torch.as_tensor(own, dtype=torch.bool) for own in own_tokens]
+            rows = []
+            for s, c, own in zip(scores, complete, masks, strict=True):
+                row = torch.zeros(len(own), device=s.q.device)
+                if bool(own.any()):
+                    row[own.to(row.device)] = self.values(s.own(own), c)
+                rows.append(row)
         # one transfer for all rows
         return list(torch.cat(rows).cpu().split([len(row) for row in rows])) if rows else []
 

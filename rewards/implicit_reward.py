@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewards.encoding import check_lists, check_same_tokenizer, encode_prompt, encode_response
+from rewards.encoding import (
+    check_lists,
+    check_own_tokens,
+    check_same_tokenizer,
+    encode_prompt,
+    encode_response,
+)
 from rewards.frozen_base import FrozenBase
 from rewards.loading import load_causal_lm
 
@@ -102,14 +108,19 @@ class ImplicitReward:
 
     def __call__(self, prompts, completions, completion_ids=None, **kwargs) -> list[float]:
         """TRL's reward-function interface. With `completion_ids` the trainer's own tokens are scored as they are."""
-        return [float(r.sum()) for r in self.per_token(prompts, completions, completion_ids)]
+        return [float(r.sum()) for r in self.per_token(prompts, completions, completion_ids, **kwargs)]
 
-    def per_token(self, prompts, completions, completion_ids=None, **kwargs) -> list[Tensor]:
-        """Like a call, but the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's."""
+    def per_token(self, prompts, completions, completion_ids=None, own_tokens=None, **kwargs) -> list[Tensor]:
+        """Like a call, but the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's; 0 on tokens
+        that are not the policy's, by the column `own_tokens`."""
+        check_own_tokens(completions, own_tokens, type(self).__name__)
         if completion_ids is None:
             return self.token_rewards(prompts, completions)
         check_same_tokenizer(self.tokenizer, completions, completion_ids)
-        return self._rewards(prompts, completion_ids)
+        rewards = self._rewards(prompts, completion_ids)
+        if own_tokens is None:
+            return rewards
+        return [r * torch.as_tensor(own, dtype=r.dtype) for r, own in zip(rewards, own_tokens, strict=True)]
 
     def _rewards(self, prompts: Sequence, response_ids: Sequence[Sequence[int]]) -> list[Tensor]:
         prompt_ids = [encode_prompt(self.tokenizer, p) for p in prompts]

@@ -37,7 +37,8 @@ class CosineLength:
     def __call__(self, completions: Sequence, completion_ids=None, **columns) -> list[float | None]:
         """TRL's reward-function interface. In the main thread, or math-verify has no time-out."""
         references = reference_column(columns, self.column, self.__name__)
-        return self._reward(as_messages(completions), references, token_ids(completion_ids, self.__name__))
+        ids = token_ids(completion_ids, self.__name__, columns.get("own_tokens"))
+        return self._reward(as_messages(completions), references, ids)
 
 
 class RepetitionPenalty:
@@ -59,7 +60,7 @@ class RepetitionPenalty:
 
     def __call__(self, completions: Sequence, completion_ids=None, **columns) -> list[float]:
         """TRL's reward-function interface."""
-        return self._reward(token_ids(completion_ids, self.__name__))
+        return self._reward(token_ids(completion_ids, self.__name__, columns.get("own_tokens")))
 
 
 class Overlong:
@@ -84,4 +85,4 @@ class Overlong:
 
     def __call__(self, completions: Sequence, completion_ids=None, **columns) -> list[float]:
         """TRL's reward-function interface."""
-        return self._reward(token_ids(completion_ids, self.__name__))
+        return self._reward(token_ids(completion_ids, self.__name__, columns.get("own_tokens")))

@@ -2,8 +2,8 @@
 
 Rewards are fp32 tensors of all responses of a rollout, of every process, groups of one prompt side by side: (N,) for
 one number a response, or (N, T) for one a token, T counting a response's tokens from its start. NaN says "does not
-apply" (and fills the places after a response): it enters no statistic and stays NaN. Statistics are taken in fp64, so
-they do not depend on how the rollout was split over processes.
+apply" (and fills the places of tokens that are not the policy's, and those after a response): it enters no statistic
+and stays NaN. Statistics are taken in fp64, so they do not depend on how the rollout was split over processes.
 
 Token rewards are scaled, never shifted: a constant for every token would pay for length, or charge for it.
 """
@@ -100,7 +100,7 @@ def length_residual(rewards: Tensor, lengths: Tensor) -> tuple[Tensor, float]:
 
     Args:
         rewards: (N,) or (N, T).
-        lengths: (N,) tokens of each response, at least 1.
+        lengths: (N,) tokens of each response that are the policy's own.
 
     Returns:
         residuals, as `rewards`; they have mean 0 over the rollout. The slope in units of the reward a token; 0 if all
@@ -117,7 +117,9 @@ def length_residual(rewards: Tensor, lengths: Tensor) -> tuple[Tensor, float]:
     if rewards.ndim == 1:
         return (totals - slope * x - intercept).to(rewards.dtype), float(slope)
     residual = rewards.double() - slope
-    residual[torch.arange(len(rewards), device=rewards.device), lengths.long() - 1] -= intercept
+    places = torch.arange(rewards.shape[1], device=rewards.device)
+    last = torch.where(rewards.isnan(), 0, places).amax(dim=1)  # of the tokens that have a reward
+    residual[torch.arange(len(rewards), device=rewards.device), last] -= intercept
     return residual.to(rewards.dtype), float(slope)
 
 

@@ -98,7 +98,8 @@ class StepReward:
         return [row if row is None else float(row.sum()) for row in rows]
 
     def per_token(self, prompts, completions, completion_ids=None, **kwargs) -> list[Tensor | None]:
-        """Like a call, but one reward per token, (T_i,) fp32 on the CPU: 0 but on the last token of each step.
+        """Like a call, but one reward per token, (T_i,) fp32 on the CPU: 0 but on the last token of each step, of the
+        policy's own tokens where the column `own_tokens` tells them from an environment's.
 
         Raises:
             ValueError: no tokenizer, or an inner reward that gives one number a response, or for other tokens.
@@ -111,9 +112,10 @@ class StepReward:
         if completion_ids is None:
             end = getattr(self.inner, "append_eos", False)
             completion_ids = [encode_response(self.tokenizer, c, end) for c in completions]
-        return [r if r is None else self._aggregate(r, ids) for r, ids in zip(rewards, completion_ids)]
+        masks = kwargs.get("own_tokens") or [[1] * len(ids) for ids in completion_ids]
+        return [r if r is None else self._aggregate(r, *row) for r, *row in zip(rewards, completion_ids, masks)]
 
-    def _aggregate(self, rewards, ids: Sequence[int]) -> Tensor:
+    def _aggregate(self, rewards, ids: Sequence[int], own: Sequence) -> Tensor:
         rewards = torch.as_tensor(rewards, dtype=torch.float32).cpu()
         if rewards.shape != (len(ids),):
             raise ValueError(
@@ -122,4 +124,7 @@ class StepReward:
             )
         # decoded one by one, a character split over tokens has other pieces, but a line's end is never split
         pieces = self.tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True)
-        return aggregate_steps(rewards, token_steps(pieces, self.rule), self.reduce)
+        own, result = torch.as_tensor(own, dtype=torch.bool), torch.zeros(len(ids))
+        # lines are those of the whole text, but what an environment wrote of them is not judged
+        result[own] = aggregate_steps(rewards[own], token_steps(pieces, self.rule)[own], self.reduce)
+        return result

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from rewards.lm_head import HeadStatistics
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rewards.frozen_base import FrozenBase
 
 
-@dataclass
+@dataclass(repr=False)
 class TokenScores:
     """What a model, in most cases the frozen base, says about one response of T tokens. All fp32, in nats, except
     `hidden`.
@@ -29,6 +30,8 @@ class TokenScores:
         base: the frozen base that said it.
         entropy: (T,) entropy of the next-token distribution at temperature 1 before each token, if it was asked for.
         self_certainty: (T,) KL(uniform || that distribution), if it was asked for.
+        v_after: {alpha: (T,)} soft value of the state right after each token, where that is not the state before the
+            next one: an environment has spoken in between. None where each token follows the one before it.
     """
 
     log_probs: Tensor
@@ -39,6 +42,39 @@ class TokenScores:
     base: FrozenBase | None = field(default=None, repr=False)
     entropy: Tensor | None = None
     self_certainty: Tensor | None = None
+    v_after: dict[float, Tensor] | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenScores of {len(self.q)} tokens"  # logs that show a reward's columns shall not show tensors
+
+    def next_v(self, alpha: float) -> Tensor:
+        """(T,) soft value of the state right after each token, in nats."""
+        return self.v[alpha][1:] if self.v_after is None else self.v_after[alpha]
+
+    def own(self, own: Tensor) -> TokenScores:
+        """The scores of the policy's own tokens alone, as if they followed one another.
+
+        The model has read what an environment said in between; it is not part of what is scored. The soft value after
+        an own token stays the one right after it, before the environment speaks.
+
+        Args:
+            own: (T,) bool, true on the policy's own tokens.
+        """
+        own = own.to(self.q.device)
+        if bool(own.all()):
+            return self
+        states = torch.cat([own, own.new_ones(1)])  # the state after the whole response stays the last one
+        return TokenScores(
+            self.log_probs[own],
+            self.q[own],
+            {alpha: v[states] for alpha, v in self.v.items()},
+            self.vocab_size,
+            None if self.hidden is None else self.hidden[states],
+            self.base,
+            None if self.entropy is None else self.entropy[own],
+            None if self.self_certainty is None else self.self_certainty[own],
+            {alpha: self.next_v(alpha)[own] for alpha in self.v},
+        )
 
 
 def split_statistics(

@@ -62,7 +62,8 @@ def capture(trainer):
 
     def keep(*args):
         result = real_rewards(*args)
-        seen["scores"], seen["ids"] = list(trainer._scores), args[3]
+        seen["rollout"] = trainer.rollout
+        seen["scores"], seen["ids"] = trainer.rollout.frozen, args[3]
         return result
 
     trainer._calculate_rewards = keep

@@ -3,8 +3,13 @@
 Its inputs are the frozen base's last hidden state and soft value V(s), which the rollout's one frozen forward gives
 for nothing. It lives outside the policy, replicated on every process with averaged gradients and an optimizer of its
 own, so it is never sharded and never sent to vLLM.
+
+Its scale follows the returns as in PopArt (van Hasselt et al., arXiv 1602.07714): running statistics, and when they
+move the last layer is rescaled so that no value changes. How a rollout is spread over processes and in which order its
+rows stand changes nothing either: minibatches are drawn by what a state is, not by where it lies.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,13 +18,17 @@ from torch import Tensor, nn
 
 from train.ppo_math import value_loss
 
+WINDOW = 10  # rollouts: how far back the running statistics look
+NOISE = 1e-6  # a spread of returns up to this share of their size is what fp32 leaves of none
+
 
 class Critic(nn.Module):
     """value(s) = coefficient * V(s) + shift + scale * MLP(hidden(s), V(s)), in nats.
 
     For the undiscounted dense endogenous reward, V(s) is exactly the shaping potential inside the return, so that the
-    coefficient starts at 1 there and at 0 elsewhere. `shift` and `scale` are set once, from the first returns seen, so
-    that the MLP learns numbers of unit size whatever the length of responses.
+    coefficient starts at 1 there and at 0 elsewhere. `shift` and `scale` follow the returns, so that the MLP learns
+    numbers of unit size whatever the length of responses. The MLP's last layer has no bias, `shift` is it: where it
+    has just been set its gradient is rounding noise, which Adam would turn into a whole step.
 
     Args:
         hidden_size: H of the frozen base.
@@ -31,22 +40,53 @@ class Critic(nn.Module):
     def __init__(self, hidden_size: int, width: int = 256, coefficient: float = 1.0, seed: int = 0):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
-        self.mlp = nn.Sequential(nn.Linear(hidden_size + 1, width), nn.SiLU(), nn.Linear(width, 1))
+        self.mlp = nn.Sequential(nn.Linear(hidden_size + 1, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
         self.coefficient = nn.Parameter(torch.tensor(float(coefficient)))
         self.register_buffer("shift", torch.tensor(0.0))
-        self.register_buffer("scale", torch.tensor(0.0))  # 0: no returns seen yet
+        self.register_buffer("scale", torch.tensor(0.0))  # 0: no spread of returns seen yet
+        self.register_buffer("rollouts", torch.tensor(0.0))
+        # running mean and mean square of returns - coefficient * V
+        self.register_buffer("moments", torch.zeros(2, dtype=torch.float64))
         generator = torch.Generator().manual_seed(seed)
         first, last = self.mlp[0], self.mlp[2]
         with torch.no_grad():
             first.weight.normal_(std=(hidden_size + 1) ** -0.5, generator=generator)
             first.bias.zero_()
             last.weight.zero_()
-            last.bias.zero_()
 
     def forward(self, hidden: Tensor, soft_values: Tensor) -> Tensor:
         """Values (N,) fp32 of states given as hidden (N, H), any dtype, and soft values (N,)."""
         features = torch.cat([self.norm(hidden.float()), 0.1 * soft_values[:, None]], dim=1)
         return self.coefficient * soft_values + self.shift + self.scale * self.mlp(features)[:, 0]
+
+    @torch.no_grad()
+    def follow(self, soft_values: Tensor, values: Tensor, returns: Tensor, reduce_sum=lambda t: t) -> None:
+        """Let shift and scale follow a rollout's returns.
+
+        The scale becomes the running spread of what V(s) leaves of the returns. The shift moves by the mean error of
+        the values; the last layer is divided by as much as the scale is multiplied. Both look back `WINDOW` rollouts,
+        fewer in the beginning, so that a first rollout without any spread does not decide for long.
+
+        Args:
+            soft_values, values, returns: (N,) of this process's states; N may be 0.
+            reduce_sum: adds a tensor up over all processes.
+        """
+        rest = returns.double() - self.coefficient.double() * soft_values.double()
+        error = returns.double() - values.double()
+        sums = torch.stack([rest.new_tensor(len(rest)), rest.sum(), rest.square().sum(), error.sum()])
+        n, *sums = reduce_sum(sums).unbind()
+        if n == 0:
+            return
+        self.rollouts += 1
+        share = 1 / self.rollouts.clamp(max=WINDOW).double()
+        mean, square, error = (x / n for x in sums)
+        self.moments += share * (torch.stack([mean, square]) - self.moments)
+        spread = (self.moments[1] - self.moments[0] ** 2).clamp(min=0).sqrt()
+        spread = torch.where(spread > NOISE * self.moments[1].sqrt(), spread, 0.0).to(self.scale)
+        self.shift += (share * error).to(self.shift)
+        if spread > 0:
+            self.mlp[2].weight *= self.scale / spread
+            self.scale.copy_(spread)
 
 
 class CriticLearner:
@@ -68,37 +108,38 @@ class CriticLearner:
         self.reduce_sum = reduce_sum
         self.optimizer = torch.optim.AdamW(critic.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
 
-    def fit(self, hidden: Tensor, soft_values: Tensor, old_values: Tensor, returns: Tensor) -> dict[str, float]:
+    def fit(
+        self, hidden: Tensor, soft_values: Tensor, old_values: Tensor, returns: Tensor, keys: Tensor | None = None
+    ) -> dict[str, float]:
         """Fit on N local states: hidden (N, H), the rest (N,). Returns the mean loss and clip fraction.
 
         N may differ between processes (and be 0): gradients are summed and divided by the states of all of them.
+
+        Args:
+            keys: (N,) int64, `state_keys` of the states, by which they are dealt to minibatches; default their order.
         """
-        if float(self.critic.scale) == 0.0:
-            self._calibrate(soft_values, returns)
-            old_values = old_values + self.critic.shift  # the clip is about learning, not about this shift
+        before = self.critic.shift.clone()
+        self.critic.follow(soft_values, old_values, returns, self.reduce_sum)
+        old_values = old_values + (self.critic.shift - before)  # the clip is about learning, not about this shift
         scale = float(self.critic.scale)
-        clip_range = None if self.clip_range is None else self.clip_range * scale
+        if scale == 0.0:
+            return {"critic/loss": 0.0, "critic/clip_fraction": 0.0}  # returns without any spread teach no more
+        keys = torch.arange(len(returns), device=returns.device) if keys is None else keys
         totals = []
-        for _ in range(self.epochs):
-            order = torch.randperm(len(returns)).to(returns.device)
-            for rows in order.tensor_split(self.minibatches):
+        for epoch in range(self.epochs):
+            batch_of = scramble(keys + epoch).remainder(self.minibatches)
+            for number in range(self.minibatches):
+                rows = (batch_of == number).nonzero()[:, 0]
                 with torch.enable_grad():
                     values = self.critic(hidden[rows], soft_values[rows])
-                    losses, clipped = value_loss(values, old_values[rows], returns[rows], clip_range)
-                    (losses.sum() / scale**2).backward()
+                    numbers = (values / scale, old_values[rows] / scale, returns[rows] / scale)
+                    losses, clipped = value_loss(*numbers, self.clip_range)
+                    losses.sum().backward()
                 self._step(len(rows))
-                totals.append(torch.stack([losses.detach(), clipped]).sum(dim=1))
+                totals.append(torch.stack([losses.detach() * scale**2, clipped]).sum(dim=1))
         count = totals[0].new_tensor([self.epochs * len(returns)])
         loss, clipped, n = self.reduce_sum(torch.cat([torch.stack(totals).sum(dim=0), count])).tolist()
         return {"critic/loss": loss / max(n, 1), "critic/clip_fraction": clipped / max(n, 1)}
-
-    def _calibrate(self, soft_values: Tensor, returns: Tensor) -> None:
-        rest = returns - self.critic.coefficient.detach() * soft_values
-        n, total = self.reduce_sum(torch.stack([rest.new_tensor(len(rest)), rest.sum()]))
-        mean = total / n.clamp(min=1)
-        variance = self.reduce_sum(((rest - mean) ** 2).sum()) / n.clamp(min=1)
-        self.critic.shift.copy_(mean)
-        self.critic.scale.copy_(variance.sqrt().clamp(min=1e-2))
 
     def _step(self, n: int) -> None:
         parameters = list(self.critic.parameters())
@@ -131,3 +172,20 @@ class CriticLearner:
             )
         self.critic.load_state_dict(load_file(weights))
         self.optimizer.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
+
+
+def state_keys(prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+    """(M,) int64: for the state before each token of each response a number that depends on nothing but the prompt,
+    the response and the place in it."""
+    firsts = torch.tensor([hash((tuple(p), tuple(r))) for p, r in zip(prompt_ids, response_ids)])
+    lengths = torch.tensor([len(r) for r in response_ids])
+    places = torch.cat([torch.arange(len(r)) for r in response_ids])
+    return scramble(firsts).repeat_interleave(lengths) + places
+
+
+def scramble(x: Tensor) -> Tensor:
+    """int64 to int64, any shape: the mixing step of SplitMix64 (Steele, Lea and Flood, 2014), which makes neighbours
+    look unrelated."""
+    x = (x ^ (x >> 30)) * -0x40A7B892E31B1A47
+    x = (x ^ (x >> 27)) * -0x6B2FB644ECCEEE15
+    return x ^ (x >> 31)

@@ -2,98 +2,152 @@
 
 TRL computes reference log-probs in one forward and leaves rewards to find their own. Here one forward of the frozen
 base over a rollout gives both; reward functions receive its result as the column `frozen_scores`.
+
+TRL makes a rollout in one long method that calls three others on its way. What they learn is kept in one `Rollout`,
+which is filled step by step and put aside when the rollout is done.
 """
 
 import contextlib
 import copy
 import logging
-import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from accelerate.utils import set_seed
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd, pad
+from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
+from trl.trainer.callbacks import SyncRefModelCallback
+from trl.trainer.utils import get_config_model_id, pad
 
-from rewards import EndoRM, FrozenBase, FrozenReward, StepReward, TokenScores
+from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.cpu_head import fit_fused_head
+from train.frozen_copy import build_frozen_base
+from train.heldout import HeldOutMixin
+from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
 from train.policy_scores import PolicyScores
-from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 from train.reward_mix import RewardMix, ShapedReward
-from train.reward_models import lend_models, same_tokenizer
+from train.reward_models import lend_models
+from train.rollout import Rollout, begin, response_mask, without_reward
+from train.rollout_log import RolloutLogMixin
 from train.token_reward import wrap_rewards
+from train.trl_patches import say_once_that_no_reward_applies
 from train.vllm_rollouts import check_vllm, set_up_vllm
 
 logger = logging.getLogger(__name__)
 
+DROPOUT_HELP = (
+    "Switch off all dropout while the policy trains, of attention and adapters too. With dropout the "
+    "log-probabilities of a rollout and of its update are those of two random networks."
+)
 
-def response_mask(batch: dict) -> torch.Tensor:
-    """(B, T): 1 on tokens of the policy's own, without padding, tool results and responses left out by TRL."""
-    return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+@dataclass
+class EndoGRPOConfig(GRPOConfig):
+    """TRL's GRPOConfig without dropout, unless `disable_dropout: false` asks for it."""
+
+    disable_dropout: bool = field(default=True, metadata={"help": DROPOUT_HELP})
 
 
-class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
-        model: name, folder or instance of the policy, as in TRL.
+        model: name, folder or instance of the policy, as in TRL; a causal language model.
         reward_funcs: as in TRL; a list of one number per token is allowed for a response, and summed here. An `EndoRM`
             without a base is lent the trainer's, or the policy if it is online. A `ShapedReward` has its own weight
             and shaping.
-        args: `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL.
+        args: `EndoGRPOConfig` or `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL, which by
+            default multiplies that term by the importance ratio (`use_bias_correction_kl`). Dropout is off, unless an
+            `EndoGRPOConfig` asks for it.
         frozen_base: the frozen base: name, folder or instance of a causal LM with the policy's tokenizer. Default: the
-            policy as it was loaded, which with LoRA is the policy with its adapter off, no second copy of the weights.
+            policy as it was loaded, which with LoRA is the policy with its adapter off (or a frozen copy of an
+            adapter that was trained before), no second copy of the weights.
         frozen_dtype: dtype of a frozen base that has to be loaded; default the policy's.
         **kwargs: everything else that TRL's trainer takes.
 
     Raises:
-        ValueError: a dataset smaller than one rollout, a frozen base with another tokenizer, or vLLM rollouts
-            of a quantized policy.
+        ValueError: a model that is no causal LM or takes images, a dataset smaller than one rollout, a frozen base
+            with another tokenizer, a frozen base that is to move (`sync_ref_model`) while rewards are read off it, or
+            vLLM rollouts that it cannot learn from. In the first rollout: a policy whose forward is not the frozen
+            base's though it is the same model.
     """
 
     wants_hidden = False  # whether the frozen forward should return hidden states
     dense_rewards = False  # whether rewards that have token rewards should give them
+    config_class = EndoGRPOConfig
 
     def __init__(
         self,
         model,
-        reward_funcs,
-        args: GRPOConfig,
+        reward_funcs=None,
+        args: GRPOConfig | None = None,
         *,
         frozen_base: str | nn.Module | None = None,
         frozen_dtype: str | None = None,
         batch_tokens: int = 8192,
         **kwargs,
     ):
+        if args is None:
+            name = model if isinstance(model, str) else get_config_model_id(model.config)
+            args = self.config_class(f"{name.split('/')[-1]}-{self._name}")
+        datasets = [kwargs.get("train_dataset"), kwargs.get("eval_dataset")]
+        revision = (args.model_init_kwargs or {}).get("revision")
+        load = {"trust_remote_code": args.trust_remote_code} | ({"revision": revision} if revision else {})
+        check_model(model, kwargs.get("processing_class"), datasets, **load)
+        check_vllm(args, kwargs.get("quantization_config") is not None)
+        reward_funcs = [] if reward_funcs is None else reward_funcs
         reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
         self.mix: RewardMix | None = None
         if any(isinstance(f, ShapedReward) for f in reward_funcs):
             self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations)
             reward_funcs = self.mix.functions
-        by_steps = [f for f in reward_funcs if isinstance(f, StepReward)]
-        every = [*reward_funcs, *(s.inner for s in by_steps)]
-        frozen_rewards = [f for f in every if isinstance(f, FrozenReward)]
-        if frozen_base is None and isinstance(model, nn.Module) and not model.config._name_or_path:
+        self._same_model = frozen_base is None or (isinstance(frozen_base, str) and frozen_base == model)
+        adapted = hasattr(model, "disable_adapter") or kwargs.get("peft_config") is not None
+        if frozen_base is None and isinstance(model, nn.Module) and not (adapted or model.config._name_or_path):
             frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
-        check_vllm(args, kwargs.get("quantization_config") is not None)
         # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
         own = copy.copy(args)
-        own.beta = 0.0
+        own.beta, own.sync_ref_model = 0.0, False
         super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
         self.args.beta = self.beta = args.beta
-        fit_fused_head(self.accelerator.device)
+        self.rollout: Rollout | None = None
+        self._prepare_policy(args)
         if self.mix is not None:
             self.reward_func_names[: len(reward_funcs)] = self.mix.names
             self.reward_weights[: len(reward_funcs)] = self.mix.weights(0)
         self._check_dataset()
+        self.frozen_base = build_frozen_base(self, frozen_base, frozen_dtype, batch_tokens)
+        self._lend(reward_funcs, batch_tokens)
+        if args.sync_ref_model:
+            self._follow_policy(args)
+        # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
+        set_seed(args.seed, device_specific=True)
+        self.add_callback(StopOnRequest(self))
+
+    def _prepare_policy(self, args: GRPOConfig) -> None:
+        fit_fused_head(self.accelerator.device)
+        use_positions_of_mask(self.model)
+        # TRL's own config leaves dropout on by default; only a config of ours can ask for it
+        if not args.disable_dropout and type(args).disable_dropout:
+            logger.warning(
+                "disable_dropout is false: the log-probabilities of a rollout and of its update are those of random "
+                "networks, so ratio and KL are noisy from the first step. Leave it out unless this is what you study."
+            )
+            self._same_model = False
+        elif (rate := switch_off_dropout(self.model)) > 0:
+            logger.info("Dropout (up to %g) is off while the policy trains; disable_dropout: false keeps it.", rate)
         if self.use_vllm:
             set_up_vllm(self.vllm_generation, self.eos_token_ids)
-        self.frozen_base = self._build_frozen_base(frozen_base, frozen_dtype, batch_tokens)
-        self._policy_scores = self._listen_to_policy([f for f in frozen_rewards if f.online])
+
+    def _lend(self, reward_funcs: list, batch_tokens: int) -> None:
+        by_steps = [f for f in reward_funcs if isinstance(f, StepReward)]
+        every = [*reward_funcs, *(s.inner for s in by_steps)]
+        frozen_rewards = [f for f in every if isinstance(f, FrozenReward)]
+        online = [f for f in frozen_rewards if f.online]
+        alphas = tuple(dict.fromkeys(a for f in online for a in f.alphas))
+        self._policy_scores = PolicyScores(self.model, alphas, any(f.distribution for f in online)) if online else None
         lend_models(
             every,
             self.frozen_base,
@@ -110,45 +164,21 @@ class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
         endorm_first = sorted(shared, key=lambda f: f is not self._endorm)  # the critic reads V at the first alpha
         self.alphas = tuple(dict.fromkeys(a for f in endorm_first for a in f.alphas)) or (1.0,)
         self._distribution = any(f.distribution for f in shared)
-        self._prompt_ids: list[list[int]] = []
-        self._scores: list[TokenScores] = []
-        # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
-        set_seed(args.seed, device_specific=True)
-        self.add_callback(StopOnRequest(self))
+        self._reads_frozen_base = self.wants_hidden or any(getattr(f, "base", None) is self.frozen_base for f in every)
 
-    def _build_frozen_base(self, frozen, dtype: str | None, batch_tokens: int) -> FrozenBase:
-        settings = {"batch_tokens": batch_tokens, "autocast": self.accelerator.autocast}
-        if frozen is None and hasattr(self.model, "disable_adapter"):
-            return FrozenBase(self.model, **settings)  # after training starts this is the prepared model, in place
-        if not isinstance(frozen, nn.Module):
-            policy = get_config_model_id(self.model.config)
-            init = dict(self.args.model_init_kwargs or {})
-            if frozen is not None and frozen != policy:
-                if not same_tokenizer(AutoTokenizer.from_pretrained(frozen), self._tokenizer):
-                    raise ValueError(
-                        f"The tokenizer of the frozen base {frozen} is not the policy's: the same ids mean other "
-                        "tokens to it, so it cannot be the KL reference. Choose a frozen base of the policy's model "
-                        "family; a teacher may have any tokenizer as a reward, rewards: [{name: endorm, model: ...}]."
-                    )
-                init.pop("revision", None)  # the policy's
-            init["dtype"] = dtype or self.model.dtype
-            init.setdefault("attn_implementation", self.model.config._attn_implementation)
-            if self.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
-                init["device_map"] = None
-            frozen = create_model_from_path(frozen or policy, **init)
-        if self.is_deepspeed_enabled:
-            frozen = prepare_deepspeed(frozen, self.accelerator)
-        elif self.is_fsdp_enabled:
-            frozen = prepare_fsdp(frozen, self.accelerator)
-        else:
-            frozen = self.accelerator.prepare_model(frozen, evaluation_mode=True)
-        return FrozenBase(frozen, **settings)
-
-    def _listen_to_policy(self, online: list[FrozenReward]) -> PolicyScores | None:
-        self._in_rollout = False
-        self._rollout_log_probs: torch.Tensor | None = None
-        alphas = tuple(dict.fromkeys(a for f in online for a in f.alphas))
-        return PolicyScores(self.model, alphas, any(f.distribution for f in online)) if online else None
+    def _follow_policy(self, args: GRPOConfig) -> None:
+        if self._reads_frozen_base:
+            raise ValueError(
+                "sync_ref_model moves the frozen base, but rewards (or PPO's critic) are read off it, and would "
+                "change under way. Leave sync_ref_model out, or use rewards that do not ask the frozen base."
+            )
+        if self.frozen_base.adapter_off or (args.beta == 0.0 and self._name == "GRPO"):
+            raise ValueError(
+                "sync_ref_model moves the weights of the KL term's reference: it needs beta above 0, and a reference "
+                "with weights of its own, which there is none with an adapter. Leave it out, raise beta, or train "
+                "without an adapter."
+            )
+        self.add_callback(SyncRefModelCallback(self.frozen_base.model, self.accelerator))
 
     def _check_dataset(self) -> None:
         needed = self.args.generation_batch_size // self.num_generations
@@ -159,83 +189,120 @@ class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 "training step is possible. Use more data or a smaller rollout."
             )
 
+    # ------------------------------------------------------------------ the steps of a rollout, in their order
+
+    def _generate_and_score_completions(self, inputs):
+        self.beta = 0.0  # the reference log-probs come with the scores below
+        try:
+            with self._policy_scores.attentive() if self._policy_scores is not None else contextlib.nullcontext():
+                output = super()._generate_and_score_completions(inputs)  # calls the three methods that follow
+        finally:
+            self.beta = self.args.beta
+        mask = response_mask(output)
+        taught = ~self.rollout.local(self.rollout.without_reward)
+        self.rollout = replace(
+            self.rollout,
+            mask=mask * taught[:, None],
+            ref_log_probs=self.rollout.pad([s.log_probs for s in self.rollout.frozen], mask.shape[1]),
+        )
+        output["ref_per_token_logps"] = self.rollout.ref_log_probs
+        if self.rollout.log_probs is not None:
+            output.setdefault("old_per_token_logps", self.rollout.log_probs)
+        if "old_per_token_logps" in output:
+            self._log_kl(output, output["old_per_token_logps"])
+        if self.rollout.training and self.state.global_step == 0:
+            self._check_same_function(output)
+        self._log_responses()
+        if not self.rollout.training and self.heldout is not None:
+            self.heldout.add(self.rollout)
+        return output
+
     def _generate(self, prompts):
         generated = super()._generate(prompts)
-        self._prompt_ids = generated[0]  # TRL shows reward functions the completion ids only
+        where = {"process_index": self.accelerator.process_index, "device": self.accelerator.device}
+        self.rollout = begin(*generated[:3], self.eos_token_ids, self.model.training, **where)
         return generated
 
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        listening = contextlib.nullcontext()
+        if self._policy_scores is not None and self._policy_scores.listens:
+            listening = self._policy_scores.listening(input_ids[:, -logits_to_keep:])
+        with listening:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        self._last_log_probs = result[0].detach()
+        return result
+
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        self._scores = self.frozen_base.score(
-            self._prompt_ids,
-            completion_ids_list,
+        scores = self.frozen_base.score(
+            self.rollout.prompt_ids,
+            self.rollout.response_ids,
             alphas=self.alphas,
             temperature=self.temperature,
             hidden=self.wants_hidden,
             distribution=self._distribution,
         )
-        inputs = [{**example, "frozen_scores": scores} for example, scores in zip(inputs, self._scores)]
+        self.rollout = replace(self.rollout, frozen=scores)
         if self._policy_scores is not None:
-            said = self._policys_own_scores(completion_ids_list)
-            inputs = [{**example, "policy_scores": scores} for example, scores in zip(inputs, said)]
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self.mix is not None:
-            rewards = self._shape(rewards, [len(ids) for ids in completion_ids_list])
-        self._warn_if_equal(rewards)
+            self.rollout = self._with_policys_own_scores(self.rollout)
+        inputs = [{**example, **columns} for example, columns in zip(inputs, self.rollout.columns())]
+        with say_once_that_no_reward_applies():
+            raw = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self.rollout = self._with_rewards(self.rollout, raw)
+        self._warn_if_equal(self.rollout)
         if self.log_completions and self._endorm is not None:
-            tokens = self._endorm.per_token(prompts, completions, completion_ids_list, frozen_scores=self._scores)
+            columns = {name: [row[name] for row in self.rollout.columns()] for name in self.rollout.columns()[0]}
+            tokens = self._endorm.per_token(prompts, completions, completion_ids_list, **columns)
             self._log_completion_extra("endorm_tokens", [self._show(*x) for x in zip(completion_ids_list, tokens)])
-        cut_off = [ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
-        self._cut_off = torch.tensor(cut_off, device=self.accelerator.device)
-        return rewards
+        return self.rollout.rewards
 
-    def _shape(self, rewards: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        """Rewards (N, functions) of all processes, shaped; the raw ones and the shaped tokens are kept."""
-        first, training = self.accelerator.process_index * len(lengths), self.model.training
-        group_size = self.num_generations if training else self.num_generations_eval
-        every = self.accelerator.gather(torch.tensor(lengths, device=rewards.device))
-        shaped, tokens = self.mix(rewards, self._token_columns(lengths, int(every.max())), every, group_size, training)
-        self._raw_rewards, self._shaped_rewards = rewards, shaped
-        self._shaped_tokens = {i: x[first : first + len(lengths)] for i, x in tokens.items()}
-        self.reward_weights[: shaped.shape[1]] = self.mix.weights(self.state.global_step)
-        return torch.cat([shaped, rewards[:, shaped.shape[1] :]], dim=1)  # environments of TRL add rewards
+    def _with_rewards(self, rollout: Rollout, raw: torch.Tensor) -> Rollout:
+        """The rollout with its rewards of all processes, shaped by the mix; token by token where they are wanted."""
+        rewards, tokens = raw, self._token_rewards(rollout)
+        if self.mix is not None:
+            own_lengths = self.accelerator.gather(torch.tensor(rollout.own_lengths, device=raw.device))
+            group_size = self.num_generations if rollout.training else self.num_generations_eval
+            every = {i: self._gather_rows(x) for i, x in tokens.items()}
+            shaped, every = self.mix(raw, every, own_lengths, group_size, rollout.training)
+            rewards = torch.cat([shaped, raw[:, shaped.shape[1] :]], dim=1)  # environments of TRL add rewards
+            tokens = {i: rollout.local(x) for i, x in every.items()}
+            self.reward_weights[: shaped.shape[1]] = self.mix.weights(self.state.global_step)
+        weights = self.reward_weights.to(raw.device)
+        silent = without_reward(raw, weights)
+        return replace(
+            rollout,
+            raw_rewards=raw,
+            rewards=rewards.masked_fill(silent[:, None], torch.nan),
+            weights=weights,
+            without_reward=silent,
+            token_rewards=tokens,
+        )
 
-    def _token_columns(self, lengths: list[int], width: int) -> dict[int, torch.Tensor]:
-        """(N, width) token rewards of all processes by the index of their function; GRPO learns from sums alone."""
+    def _token_rewards(self, rollout: Rollout) -> dict[int, torch.Tensor]:
+        """{index of a function: (B, T) its token rewards}; GRPO learns from sums alone."""
         return {}
 
-    def _log_shaping(self) -> None:
-        """TRL logged the rewards that it learns from: put the raw ones under their names, the shaped beside them."""
-        log = self._metrics["train" if self.model.training else "eval"]
-        raw, shaped = self._raw_rewards, self._shaped_rewards
-        columns = torch.stack([raw.nanmean(0), nanstd(raw, dim=0), shaped.nanmean(0)], dim=1).tolist()
-        for i, (name, shaping) in enumerate(zip(self.mix.names, self.mix.shapings)):
-            mean, std, shaped_mean = columns[i]
-            log[f"rewards/{name}/mean"][-1], log[f"rewards/{name}/std"][-1] = mean, std
-            rows = self._logs["rewards"][name]
-            earlier = list(rows)[: -len(raw)]
-            rows.clear()
-            rows.extend(earlier + raw[:, i].tolist())
-            optional = {
-                "shaped_mean": shaped_mean if shaping.reshapes and not math.isnan(shaped_mean) else None,
-                "length_slope": shaping.slope,
-                "weight": shaping.weight_at(self.state.global_step) if shaping.anneal else None,
-            }
-            for key, value in optional.items():
-                if value is not None:
-                    log[f"rewards/{name}/{key}"].append(value)
+    def _gather_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, most tokens of any process) from each process's (B, T), filled up with NaN."""
+        if self.accelerator.num_processes == 1:
+            return x
+        width = int(self.accelerator.gather(torch.tensor([x.shape[1]], device=x.device)).max())
+        return self.accelerator.gather(nn.functional.pad(x, (0, width - x.shape[1]), value=torch.nan))
 
-    def _policys_own_scores(self, completion_ids: list[list[int]]) -> list[TokenScores]:
+    def _with_policys_own_scores(self, rollout: Rollout) -> Rollout:
         """From TRL's forward for the policy's log-probs; where TRL makes none (an update on policy) from one made
         here, whose log-probs then serve as the rollout's."""
-        if len(self._policy_scores) != len(completion_ids) or self.mask_truncated_completions:
-            batch = {}
-            for name, rows, side in (("prompt", self._prompt_ids, "left"), ("completion", completion_ids, "right")):
+        if len(self._policy_scores) != len(rollout) or self.mask_truncated_completions:
+            batch, device = {}, self.accelerator.device
+            sides = (("prompt", rollout.prompt_ids, "left"), ("completion", rollout.response_ids, "right"))
+            for name, ids, side in sides:
                 layout = {"padding_side": side, "pad_to_multiple_of": self.pad_to_multiple_of}
-                rows = [torch.tensor(row, device=self.accelerator.device) for row in rows]
+                rows = [torch.tensor(row, device=device) for row in ids]
                 batch[f"{name}_ids"] = pad(rows, padding_value=self._tokenizer.pad_token_id, **layout)
                 batch[f"{name}_mask"] = pad([torch.ones_like(row) for row in rows], padding_value=0, **layout)
-            self._rollout_log_probs = self._policy_log_probs(batch)
-        return self._policy_scores.take([len(ids) for ids in completion_ids])
+            rollout = replace(rollout, log_probs=self._policy_log_probs(batch))
+        return replace(rollout, policy=self._policy_scores.take([len(ids) for ids in rollout.response_ids]))
 
     def _policy_log_probs(self, batch: dict) -> torch.Tensor:
         """(B, T) log-probs of the policy that made the rollout; TRL skips them where its own loss can do without."""
@@ -246,40 +313,17 @@ class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 self.model, ids, attention, batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
             )[0]
 
-    def _generate_and_score_completions(self, inputs):
-        self.beta = 0.0  # the reference log-probs come with the scores below
-        self._in_rollout, self._rollout_log_probs = True, None
-        try:
-            output = super()._generate_and_score_completions(inputs)
-        finally:
-            self.beta = self.args.beta
-            self._in_rollout = False
-        if self._rollout_log_probs is not None:
-            output.setdefault("old_per_token_logps", self._rollout_log_probs)
-        if self.mix is not None:
-            self._log_shaping()
-        log_probs = pad_sequence([s.log_probs for s in self._scores], batch_first=True)
-        missing = output["completion_ids"].shape[1] - log_probs.shape[1]  # pad_to_multiple_of
-        output["ref_per_token_logps"] = nn.functional.pad(log_probs, (0, missing))
-        if "old_per_token_logps" in output:
-            self._log_kl(output, output["old_per_token_logps"])
-        repetition = repetition_rate(output["completion_ids"], output["completion_mask"])
-        per_response = {"eos_rate": ~self._cut_off, "repetition_rate": repetition}
-        for name, x in per_response.items():
-            mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1]
-            self._metrics["train" if self.model.training else "eval"][f"completions/{name}"].append(mean.item())
-        return output
-
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        listening = contextlib.nullcontext()
-        if self._in_rollout and self._policy_scores is not None:
-            listening = self._policy_scores.listening(input_ids[:, -logits_to_keep:])
-        with listening:
-            result = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-        self._last_log_probs = result[0].detach()
-        return result
+    def _check_same_function(self, output: dict) -> None:
+        """Before the first update: the policy is the frozen base, and must act like it."""
+        if not self._same_model:
+            return
+        log_probs = output.get("old_per_token_logps")
+        log_probs = self._policy_log_probs(output) if log_probs is None else log_probs
+        models = (self.model, self.frozen_base.model)
+        dtypes = {p.dtype for model in models for p in model.parameters() if p.is_floating_point()}
+        exact = dtypes == {torch.float32} and self.accelerator.mixed_precision == "no"
+        padded = output["prompt_mask"][:, 0] == 0
+        check_same_function(log_probs, output["ref_per_token_logps"], self.rollout.mask, padded, exact, self.model)
 
     def _compute_loss(self, model, inputs):
         loss = super()._compute_loss(model, inputs)
@@ -287,34 +331,5 @@ class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
             self._log_kl(inputs, self._last_log_probs)
         return loss
 
-    def _log_kl(self, batch, log_probs: torch.Tensor) -> None:
-        """Log k1 and k3, means over tokens, of the policy that made the rollout against the frozen base."""
-        mode, mask = "train" if self.model.training else "eval", response_mask(batch)
-        for name, estimator in (("k1", kl_k1), ("k3", kl_k3)):
-            kl = estimator(log_probs.float(), batch["ref_per_token_logps"])
-            self._metrics[mode][f"kl/{name}"].append(moments(kl, mask, self._sum_over_processes)[1].item())
-
     def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")
-
-    def evaluate(self, *args, **kwargs):
-        """As in transformers; TRL only logs its metrics, here they are returned too, for `metric_for_best_model`."""
-        metrics = super().evaluate(*args, **kwargs)
-        logged = self.state.log_history[-1] if self.state.log_history else {}
-        return {k: v for k, v in logged.items() if k.startswith("eval_")} | metrics
-
-    def _show(self, ids: list[int], rewards: torch.Tensor) -> str:
-        """A response's tokens with their rewards, `token:+0.12 ...`, for the table of completions."""
-        tokens = self._tokenizer.convert_ids_to_tokens(ids)
-        return " ".join(f"{t}:{r:+.2f}" for t, r in zip(tokens, rewards.tolist()))
-
-    def _warn_if_equal(self, rewards: torch.Tensor) -> None:
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        if self.model.training and len(total) > 1 and bool((total == total[0]).all()):
-            logger.warning(
-                "Step %d: all %d rewards of this rollout are equal (%.4g), so they teach nothing. If this goes on, "
-                "raise the temperature, look at the completions, or choose another reward.",
-                self.state.global_step,
-                len(total),
-                total[0].item(),
-            )

@@ -23,10 +23,20 @@ class PolicyScores:
     def __init__(self, policy: nn.Module, alphas: tuple[float, ...], distribution: bool):
         self.policy, self.alphas, self.distribution = policy, alphas, distribution
         self._scores: list[TokenScores] = []
+        self.listens = False
 
     def __len__(self) -> int:
         """Responses heard and not yet taken."""
         return len(self._scores)
+
+    @contextlib.contextmanager
+    def attentive(self):
+        """Within this a rollout is made, and its forwards are to be listened to; an update's are not."""
+        self.listens = True
+        try:
+            yield
+        finally:
+            self.listens = False
 
     @contextlib.contextmanager
     def listening(self, completion_ids: Tensor):

@@ -14,27 +14,31 @@ def gae(
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimates and the returns that a critic learns.
 
+    A mask may have holes, where tokens are not the policy's: the others are then consecutive steps.
+
     Args:
         rewards, values, mask: (B, T). Values are of the state before each token.
-        last_values: (B,) value of the state after the last token: 0 where the response ended, the critic's estimate
-            where it was cut off.
+        last_values: (B,) value of the state after the last token of the mask; 0 where the response ends there.
         gamma: discount a token.
         lam: the lambda of GAE; 1 is Monte Carlo, 0 is one-step TD.
 
     Returns:
         advantages (B, T) and returns (B, T) = advantages + values, both 0 outside the mask.
     """
-    lengths = mask.sum(dim=1).long()
+    own = mask.bool()
+    order = (~own).int().argsort(dim=1, stable=True)  # a row's own tokens first, one after the other
+    rewards, own_values, dense = (x.gather(1, order) for x in (rewards, values, mask))
+    lengths = dense.sum(dim=1).long()
     rows, T = torch.arange(len(mask), device=mask.device), mask.shape[1]
-    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+    next_values = torch.cat([own_values[:, 1:], torch.zeros_like(own_values[:, :1])], dim=1)
     some = lengths > 0
-    next_values[rows[some], lengths[some] - 1] = last_values[some]
-    delta = (rewards + gamma * next_values - values) * mask
+    next_values[rows[some], lengths[some] - 1] = last_values[some].to(next_values)
+    delta = (rewards + gamma * next_values - own_values) * dense
     # A_t = sum_{k >= t} (gamma lam)^(k-t) delta_k: a product with a triangular Toeplitz matrix, no loop over tokens
     steps = torch.arange(T, device=mask.device)
     distance = steps[:, None] - steps[None, :]
     decay = torch.where(distance >= 0, (gamma * lam) ** distance.clamp(min=0).to(delta.dtype), 0.0)
-    advantages = (delta @ decay) * mask
+    advantages = torch.zeros_like(delta).scatter(1, order, delta @ decay) * mask
     return advantages, (advantages + values) * mask
 
 

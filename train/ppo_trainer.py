@@ -5,22 +5,30 @@ advantages of shape (B, T)), checkpoints, logging. Added here: what happens betw
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, replace
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig
 
-from train.critic import Critic, CriticLearner
-from train.grpo_trainer import EndoGRPOTrainer, response_mask
+from train.critic import Critic, CriticLearner, state_keys
+from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
+from train.rollout import Rollout, last_own
+from train.rollout_log import replace_last
 from train.token_reward import TokenReward
+
+# settings of GRPO that nothing reads when advantages come from a critic and the KL term lies in the rewards
+WITHOUT_EFFECT = {
+    "scale_rewards": "whiten_advantages and whiten_floor scale PPO's advantages",
+    "multi_objective_aggregation": "rewards are added; normalise, in an entry of rewards, scales one of them",
+    "use_bias_correction_kl": "the KL penalty is in the rewards, where nothing has to be corrected",
+}
 
 
 @dataclass
-class PPOConfig(GRPOConfig):
+class PPOConfig(EndoGRPOConfig):
     """TRL's GRPOConfig with PPO's settings. PPO's epochs are `num_iterations`, its clip range is `epsilon`, its
     minibatches are `steps_per_generation / gradient_accumulation_steps`; one rollout per prompt is the default."""
 
@@ -50,9 +58,8 @@ class PPOConfig(GRPOConfig):
     missing_eos_penalty: float = field(
         default=0.0,
         metadata={
-            "help": "Taken from the reward of the last token of a response that was cut off (nats). Such a response "
-            "is bootstrapped: its last soft value and its last value are read from the models. To leave it out of "
-            "the loss altogether use mask_truncated_completions."
+            "help": "Taken from the reward of the last own token of a response that was cut off (nats). To leave such "
+            "a response out of the loss altogether use mask_truncated_completions."
         },
     )
     critic_learning_rate: float = field(default=1e-3, metadata={"help": "Of the critic's AdamW."})
@@ -62,8 +69,8 @@ class PPOConfig(GRPOConfig):
     value_clip_range: float | None = field(
         default=0.5,
         metadata={
-            "help": "How far a fit may move a value from the rollout's, in units of the spread of returns in the "
-            "first rollout; null for no clip."
+            "help": "How far a fit may move a value from the rollout's, in units of the running spread of returns; "
+            "null for no clip."
         },
     )
 
@@ -72,6 +79,10 @@ class PPOConfig(GRPOConfig):
             raise ValueError(f"reward_placement is {self.reward_placement!r}; set it to 'dense' or 'terminal'.")
         if self.beta != 0.0:
             raise ValueError("PPO puts the KL penalty into the rewards: set kl_coef, and leave beta at 0.")
+        defaults = {f.name: f.default for f in fields(GRPOConfig) if f.default is not MISSING}
+        for name, instead in WITHOUT_EFFECT.items():
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name} has no effect in PPO: {instead}. Leave {name} out.")
         if not 0 <= self.gamma <= 1 or not 0 <= self.lam <= 1:
             raise ValueError(f"gamma and lam must lie in [0, 1], got {self.gamma} and {self.lam}.")
         if self.whiten_floor <= 0 or self.critic_epochs < 1 or self.critic_minibatches < 1:
@@ -97,17 +108,28 @@ class PPOConfig(GRPOConfig):
 class PPOTrainer(EndoGRPOTrainer):
     """PPO with one frozen base as reward, KL reference and source of the critic's features.
 
+    **Where a response ends.** For the returns it ends with its last own token, whether the policy ended it or the
+    length limit cut it off: there is no value beyond. A reward of one number a response is paid on that token, and is
+    the whole of what the response earns; the critic's estimate of what might have come would be paid on top of it,
+    and being cut off would be worth twice as much as ending. Nor is there such a value for rewards token by token:
+    the critic is fitted to returns, and no return is ever seen from the state in which a response was cut off, so its
+    value there would be a guess that feeds on itself (with gamma 1 returns drift without bound). The reward itself
+    knows that a response was cut off: EndoRM's last soft value is then the frozen base's own, not the terminal one.
+
     Args: as `EndoGRPOTrainer`, with a `PPOConfig`. A reward function may return one number per response, which goes to
-    its last token, or a list of one number per token. `None` counts as 0.
+    its last own token, or a list of one number per token. A response to which no reward applies (`None`) teaches
+    nothing: neither the policy nor the critic.
     """
 
     wants_hidden = True
+    config_class = PPOConfig
     _tag_names = ["trl", "ppo", "endorm"]
     _name = "PPO"
 
-    def __init__(self, model, reward_funcs, args: PPOConfig, **kwargs):
-        self.dense_rewards = args.reward_placement == "dense"
+    def __init__(self, model, reward_funcs=None, args: PPOConfig | None = None, **kwargs):
+        self.dense_rewards = (args or PPOConfig).reward_placement == "dense"
         super().__init__(model, reward_funcs, args, **kwargs)
+        args = self.args
         # V(s) is the shaping potential of the dense undiscounted Q - V reward, see Critic
         endorm, coefficient = self._endorm, 0.0
         if self.dense_rewards and endorm and (endorm.form, endorm.reduce, endorm.discount) == ("reward", "sum", 1.0):
@@ -133,97 +155,102 @@ class PPOTrainer(EndoGRPOTrainer):
 
     # ------------------------------------------------------------------ rollout -> advantages
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        first = self.accelerator.process_index * len(prompts)
-        self._local_rewards = rewards[first : first + len(prompts)]  # (B, functions), NaN where one does not apply
-        return rewards
-
-    def _token_columns(self, lengths: list[int], width: int) -> dict[int, Tensor]:
+    def _token_rewards(self, rollout: Rollout) -> dict[int, Tensor]:
+        device = self.accelerator.device
         per_token = [isinstance(f, TokenReward) and f.per_token for f in self.reward_funcs]
-        per_token = self._sum_over_processes(torch.tensor(per_token, device=self.accelerator.device).int()) > 0
-        columns = {}
-        for i in per_token.nonzero()[:, 0].tolist():  # the same on every process, though one may have None alone
-            rows = pad_sequence(self.reward_funcs[i].token_rows(lengths), batch_first=True)
-            rows = nn.functional.pad(rows, (0, width - rows.shape[1]))
-            columns[i] = self.accelerator.gather(rows.to(self.accelerator.device))
-        return columns
+        # the same functions on every process, though one may have None alone
+        per_token = self._sum_over_processes(torch.tensor(per_token, device=device).int()) > 0
+        width = max(map(len, rollout.response_ids))
+        return {
+            i: rollout.pad(self.reward_funcs[i].token_rows(rollout.own), width, torch.nan).to(device)
+            for i in per_token.nonzero()[:, 0].tolist()
+        }
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
-        mode = "train" if self.model.training else "eval"
-        mask = response_mask(output)
         if "old_per_token_logps" not in output:
             output["old_per_token_logps"] = self._policy_log_probs(output)
             self._log_kl(output, output["old_per_token_logps"])
-        log_probs, ref_log_probs = output["old_per_token_logps"].float(), output["ref_per_token_logps"]
-        cut_off = self._cut_off
-        k1 = kl_k1(log_probs, ref_log_probs) * mask
-        rewards = self._token_rewards(mask, cut_off) - self.args.kl_coef * k1
-
-        hidden = torch.cat([s.hidden for s in self._scores])
-        soft_values = torch.cat([s.v[self.alphas[0]] for s in self._scores])
-        with torch.no_grad():
-            flat = self.critic.critic(hidden, soft_values)
-        rows = flat.split([len(s.q) + 1 for s in self._scores])
-        values = self._pad([row[:-1] for row in rows], mask)
-        last_values = torch.stack([row[-1] for row in rows]) * cut_off
-        advantages, returns = gae(rewards, values, last_values, mask, self.args.gamma, self.args.lam)
-        output["advantages"], spread = whiten(advantages, mask, self.args.whiten_floor, self._sum_over_processes)
-        if not self.args.whiten_advantages:
-            output["advantages"] = advantages
-
-        self._log_rollout(mode, mask, rewards, values, returns)
-        self._metrics[mode]["advantages/std"].append(spread.item())
-        if mode == "train":
-            # all states but those after the last token, which have no return, and those left out of the loss
-            keep = torch.cat([nn.functional.pad(m[: len(s.q)], (0, 1)) for m, s in zip(mask.bool(), self._scores)])
-            fitted = self.critic.fit(hidden[keep], soft_values[keep], flat[keep], returns[mask.bool()])
-            for name, value in fitted.items():
-                self._metrics[mode][name].append(value)
+        self.rollout = replace(self.rollout, log_probs=output["old_per_token_logps"].float())
+        states = self._states(self.rollout)
+        self.rollout, spread = self._with_advantages(self.rollout, states)
+        output["advantages"] = self.rollout.advantages
+        self._log_values(self.rollout, spread)
+        if self.rollout.training:
+            self._fit_critic(self.rollout, states)
         if self.num_generations == 1:
-            self._metrics[mode].pop("frac_reward_zero_std", None)  # groups of one never have a spread
-        per_response = (output["advantages"] * mask).sum(1) / mask.sum(1).clamp(min=1)
-        self._logs["advantages"].extend(self.accelerator.gather(per_response).tolist())
-        self._scores = []
+            self._metrics[self.rollout.mode].pop("frac_reward_zero_std", None)  # groups of one never have a spread
+        self.rollout = None  # its hidden states are no longer needed
         return output
 
-    def _token_rewards(self, mask: Tensor, cut_off: Tensor) -> Tensor:
-        """(B, T): every reward function's tokens, weighted and added; sequence rewards on the last token."""
+    def _states(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states (M, H), soft values (M,) and the critic's values (M,) of the states before all M tokens."""
+        hidden = torch.cat([s.hidden[:-1] for s in rollout.frozen])
+        soft_values = torch.cat([s.v[self.alphas[0]][:-1] for s in rollout.frozen])
+        with torch.no_grad():
+            return hidden, soft_values, self.critic.critic(hidden, soft_values)
+
+    def _with_advantages(self, rollout: Rollout, states: tuple[Tensor, Tensor, Tensor]) -> tuple[Rollout, Tensor]:
+        """The rollout with values, returns and advantages, and the advantages' std before whitening."""
+        args, mask = self.args, rollout.mask
+        lengths = [len(ids) for ids in rollout.response_ids]
+        values = rollout.pad(states[2].split(lengths), mask.shape[1])
+        k1 = kl_k1(rollout.log_probs, rollout.ref_log_probs) * mask
+        rewards = self._summed_rewards(rollout) - args.kl_coef * k1
+        nothing_beyond = torch.zeros(len(mask), device=mask.device)
+        advantages, returns = gae(rewards, values, nothing_beyond, mask, args.gamma, args.lam)
+        white, spread = whiten(advantages, mask, args.whiten_floor, self._sum_over_processes)
+        advantages = white if args.whiten_advantages else advantages
+        rollout = replace(rollout, values=values * mask, advantages=advantages, returns=returns, token_rewards={})
+        self._log_token_rewards(rollout, rewards)
+        return rollout, spread
+
+    def _summed_rewards(self, rollout: Rollout) -> Tensor:
+        """(B, T): every reward function's tokens, weighted and added; sequence rewards on the last own token."""
+        mask, rewards = rollout.mask, rollout.local(rollout.rewards)
         total = torch.zeros(mask.shape, device=mask.device)
-        lengths = [len(s.q) for s in self._scores]
-        index, ends = torch.arange(len(mask)), torch.tensor(lengths) - 1
-        for i, (func, weight) in enumerate(zip(self.reward_funcs, self.reward_weights.tolist())):
-            if self.mix is not None and i in self._shaped_tokens:
-                total += weight * self._pad(list(self._shaped_tokens[i].nan_to_num()), mask)  # NaN: does not apply
-            elif isinstance(func, TokenReward) and func.per_token:
-                total += weight * self._pad(func.token_rows(lengths), mask).to(total)
+        index, ends = torch.arange(len(mask), device=mask.device), last_own(mask)
+        for i, weight in enumerate(rollout.weights.tolist()):
+            if i in rollout.token_rewards:
+                tokens = rollout.token_rewards[i].nan_to_num()  # NaN: does not apply
+                total += weight * nn.functional.pad(tokens, (0, mask.shape[1] - tokens.shape[1]))
             else:
-                total[index, ends] += weight * self._local_rewards[:, i].nan_to_num()  # NaN: does not apply
-        total[index, ends] -= self.args.missing_eos_penalty * cut_off
+                total[index, ends] += weight * rewards[:, i].nan_to_num()
+        total[index, ends] -= self.args.missing_eos_penalty * rollout.cut_off
         return total * mask
 
-    def _pad(self, rows: list[Tensor], mask: Tensor) -> Tensor:
-        padded = pad_sequence(rows, batch_first=True)
-        return nn.functional.pad(padded, (0, mask.shape[1] - padded.shape[1]))
+    def _fit_critic(self, rollout: Rollout, states: tuple[Tensor, Tensor, Tensor]) -> None:
+        """On the states before the tokens that are learned from."""
+        lengths = [len(ids) for ids in rollout.response_ids]
+        keep = torch.cat([row[:length] for row, length in zip(rollout.mask.bool(), lengths)])
+        keys = state_keys(rollout.prompt_ids, rollout.response_ids).to(keep.device)
+        hidden, soft_values, values = (x[keep] for x in states)
+        fitted = self.critic.fit(hidden, soft_values, values, rollout.returns[rollout.mask.bool()], keys[keep])
+        for name, value in fitted.items():
+            self._metrics["train"][name].append(value)
 
-    def _log_rollout(self, mode, mask, rewards, values, returns) -> None:
-        add_up = self._sum_over_processes
+    def _log_token_rewards(self, rollout: Rollout, rewards: Tensor) -> None:
+        mask, log = rollout.mask, self._metrics[rollout.mode]
         ones = torch.ones(len(mask), device=mask.device)
-        sums = (rewards * mask).sum(1)
-        metrics = {
-            "values/mean": moments(values, mask, add_up)[1],
-            "critic/explained_variance": explained_variance(values, returns, mask, add_up),
-        }
+        metrics = {}
         for name, x, m in (
             ("token_rewards", rewards, mask),
-            ("response_rewards", sums, ones),
-            ("returns", returns, mask),
+            ("response_rewards", (rewards * mask).sum(1), ones),
+            ("returns", rollout.returns, mask),
         ):
-            _, mean, variance = moments(x, m, add_up)
+            _, mean, variance = moments(x, m, self._sum_over_processes)
             metrics |= {f"{name}/mean": mean, f"{name}/std": variance.sqrt()}
         for name, value in zip(metrics, torch.stack([*metrics.values()]).tolist()):
-            self._metrics[mode][name].append(value)
+            log[name].append(value)
+
+    def _log_values(self, rollout: Rollout, spread: Tensor) -> None:
+        mask, log, add_up = rollout.mask, self._metrics[rollout.mode], self._sum_over_processes
+        explained = explained_variance(rollout.values, rollout.returns, mask, add_up)
+        log["values/mean"].append(moments(rollout.values, mask, add_up)[1].item())
+        log["critic/explained_variance"].append(explained.item())
+        log["advantages/std"].append(spread.item())
+        per_response = (rollout.advantages * mask).sum(1) / mask.sum(1).clamp(min=1)
+        replace_last(self._logs["advantages"], self.accelerator.gather(per_response).tolist())  # TRL's are GRPO's
 
     # ------------------------------------------------------------------ checkpoints
 

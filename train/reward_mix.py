@@ -92,8 +92,9 @@ class RewardMix:
 
         Args:
             rewards: (N, functions), NaN where one does not apply.
-            tokens: for rewards that are learned from token by token, by their index: (N, T) padded on the right.
-            lengths: (N,) tokens of each response.
+            tokens: for rewards that are learned from token by token, by their index: (N, T), NaN on all but the
+                policy's own tokens.
+            lengths: (N,) tokens of each response that are the policy's own.
             group_size: responses a prompt.
             training: whether running statistics learn from this rollout.
 
@@ -104,8 +105,7 @@ class RewardMix:
         for i, shaping in enumerate(self.shapings):
             column = rewards[:, i]
             if i in tokens:
-                outside = torch.arange(tokens[i].shape[1], device=lengths.device) >= lengths[:, None]
-                column = tokens[i].masked_fill(outside | column.isnan()[:, None], torch.nan)
+                column = tokens[i].masked_fill(column.isnan()[:, None], torch.nan)
             gate = None if shaping.gate is None else rewards[:, self.names.index(shaping.gate)]
             shaped.append(shaping(column, lengths, group_size, gate, training))
         return torch.stack([response_totals(x) for x in shaped], dim=1), {i: shaped[i] for i in tokens}

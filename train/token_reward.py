@@ -13,6 +13,8 @@ class TokenReward:
             one number per token, or None where it does not apply.
         dense: ask for token rewards (`func.per_token`) where the function has both.
 
+    A list may have numbers on tokens that are not the policy's (see the column `own_tokens`); these do not count.
+
     Raises (when called):
         ValueError: NaN or infinite rewards, which TRL would take for "does not apply".
     """
@@ -23,6 +25,7 @@ class TokenReward:
         self.rows: list = []
 
     def __call__(self, **kwargs) -> list[float | None]:
+        own = kwargs.get("own_tokens")
         self.rows = [r if r is None else torch.as_tensor(r, dtype=torch.float32) for r in self._call(**kwargs)]
         given = [row.reshape(-1) for row in self.rows if row is not None]
         if given and not bool(torch.cat(given).isfinite().all()):
@@ -31,6 +34,11 @@ class TokenReward:
                 f"Reward {self.__name__!r} returned {self.rows[i].tolist()} for response {i}: return finite numbers, "
                 "or None where the reward does not apply."
             )
+        if own is not None:
+            self.rows = [
+                r if r is None or r.ndim == 0 or len(r) != len(mask) else r * torch.as_tensor(mask, dtype=r.dtype)
+                for r, mask in zip(self.rows, own)
+            ]
         return [r if r is None else r.sum().item() for r in self.rows]
 
     @property
@@ -38,23 +46,28 @@ class TokenReward:
         """Whether the last call gave token rewards for any response."""
         return any(row is not None and row.ndim > 0 for row in self.rows)
 
-    def token_rows(self, lengths: list[int]) -> list[Tensor]:
-        """The last call's rewards as one (T_i,) tensor per response: a number goes on the last token, None is 0.
+    def token_rows(self, own: list[Tensor]) -> list[Tensor]:
+        """The last call's rewards as one (T_i,) tensor per response, NaN on tokens that are not the policy's and where
+        the reward does not apply. A number goes on the last own token.
+
+        Args:
+            own: (T_i,) bool a response, true on the policy's own tokens.
 
         Raises:
             ValueError: a list of another length than its response.
         """
         rows = []
-        for row, length in zip(self.rows, lengths):
-            row = torch.tensor(0.0) if row is None else row
-            if row.ndim == 0:
-                row = nn.functional.pad(row[None], (length - 1, 0))
-            if len(row) != length:
+        for row, mask in zip(self.rows, own):
+            if row is None:
+                row = torch.full(mask.shape, torch.nan)
+            elif row.ndim == 0:
+                row = torch.zeros(mask.shape).index_fill(0, mask.nonzero()[-1:, 0], float(row))
+            if len(row) != len(mask):
                 raise ValueError(
-                    f"Reward {self.__name__!r} returned {len(row)} token rewards for a response of {length} tokens: "
-                    "return one per token of completion_ids, or one number."
+                    f"Reward {self.__name__!r} returned {len(row)} token rewards for a response of {len(mask)} "
+                    "tokens: return one per token of completion_ids, or one number."
                 )
-            rows.append(row)
+            rows.append(row.masked_fill(~mask, torch.nan))
         return rows
 
 

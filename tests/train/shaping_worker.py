@@ -16,6 +16,7 @@ from helpers import length, ppo  # noqa: E402
 
 from rewards import Shaping  # noqa: E402
 from train.reward_mix import ShapedReward  # noqa: E402
+from train.rollout import begin  # noqa: E402
 
 LENGTHS = [3, 1, 4, 2, 6, 5, 3, 3]
 # None in all of the first half: with two processes the first one does not see that these are token rewards
@@ -55,8 +56,9 @@ def main(folder: str, output: str) -> None:
     for _ in range(2):  # running statistics take in two rollouts
         rows = [func(part=part, completion_ids=ids) for func in trainer.reward_funcs]
         raw = torch.tensor([[float("nan") if r is None else r for r in row] for row in rows]).T
-        shaped = trainer._shape(accelerator.gather(raw.contiguous()), LENGTHS[part])
-        rounds.append({"shaped": shaped.tolist(), "tokens": trainer._shaped_tokens[0].tolist()})
+        rollout = begin([[5]] * local, ids, None, [2], True, accelerator.process_index)
+        rollout = trainer._with_rewards(rollout, accelerator.gather(raw.contiguous()))
+        rounds.append({"shaped": rollout.rewards.tolist(), "tokens": rollout.token_rewards[0].tolist()})
     report = {"rounds": rounds, "state": trainer.mix.state_dict()}
     Path(output, f"{accelerator.process_index}_of_{processes}.json").write_text(json.dumps(report))
 

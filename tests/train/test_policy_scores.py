@@ -37,7 +37,7 @@ def spied(trainer):
 
     def keep(inputs, prompts, completions, ids):
         seen["weights"] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-        seen["ids"] = [list(p) for p in trainer._prompt_ids], [list(i) for i in ids]
+        seen["ids"] = [list(p) for p in trainer.rollout.prompt_ids], [list(i) for i in ids]
         rewards = real_rewards(inputs, prompts, completions, ids)
         seen["rewards"] = rewards.clone()
         return rewards

@@ -190,7 +190,7 @@ def test_weights_follow_the_steps_and_both_means_are_logged(algorithm, saved_mod
     real = trainer._calculate_rewards
 
     def keep(*args):
-        totals.append((real(*args), trainer._raw_rewards, trainer.reward_weights.clone()))
+        totals.append((real(*args), trainer.rollout.raw_rewards, trainer.reward_weights.clone()))
         return totals[-1][0]
 
     trainer._calculate_rewards = keep

@@ -49,8 +49,10 @@ def test_endorm_in_an_unmodified_trl_trainer(saved_model, tmp_path):
 
 
 def test_lora_needs_no_second_copy_and_the_base_is_the_adapter_off(saved_model, tmp_path):
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = ppo(saved_model, tmp_path, trainer_kwargs={"peft_config": lora}, max_steps=1)
+    assert trainer.frozen_base.adapter is None
+    trainer.train()  # now the adapter does something
     plain = AutoModelForCausalLM.from_pretrained(saved_model)
     size = sum(p.numel() for p in plain.parameters())
     adapter = sum(p.numel() for n, p in trainer.model.named_parameters() if "lora_" in n)
@@ -63,8 +65,7 @@ def test_lora_needs_no_second_copy_and_the_base_is_the_adapter_off(saved_model, 
     with torch.no_grad():  # the adapter is on for everybody else, and does something
         ids = torch.tensor([[5, 6, 8, 9, 2]])
         assert not torch.allclose(trainer.model(ids).logits, plain(ids).logits, atol=1e-2)
-    trainer.train()
-    assert trainer.frozen_base.forwards == 2
+    assert trainer.frozen_base.forwards == 2  # one for the rollout, one for the comparison above
     assert math.isfinite(history(trainer, "loss")[0])
 
 
@@ -74,19 +75,19 @@ def test_qlora_scores_and_trains_on_one_copy_of_4_bit_weights(saved_model, tmp_p
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: False)
     settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "float32"}
     quantization = BitsAndBytesConfig(**settings)
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = ppo(
         saved_model, tmp_path, trainer_kwargs={"peft_config": lora, "quantization_config": quantization}, max_steps=2
     )
     plain = AutoModelForCausalLM.from_pretrained(saved_model, quantization_config=quantization)
     packed = {name: p.clone() for name, p in trainer.model.named_parameters() if p.dtype is torch.uint8}
     assert len(packed) == 2 * 7  # linear layers, the head left alone
+    trainer.train()
     ours, theirs = (f.score([[5, 6], [7]], [[8, 9, 2], [10]]) for f in (trainer.frozen_base, FrozenBase(plain)))
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(
             a.q, b.q, atol=2e-2, rtol=0
         )  # norms and head are bf16 in the one, fp32 in the other
-    trainer.train()
     assert all(math.isfinite(x) for key in ("loss", "reward", "grad_norm") for x in history(trainer, key))
     assert all(torch.equal(p, packed[name]) for name, p in trainer.model.named_parameters() if name in packed)
     trainer.save_model()

@@ -1,0 +1,109 @@
+"""The frozen base: the policy as it was loaded, or another model of its family, ready for the launcher."""
+
+from __future__ import annotations
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+from transformers import AutoTokenizer
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import create_model_from_path, get_config_model_id
+
+from rewards import FrozenBase
+from train.reward_models import same_tokenizer
+
+REF = "ref"  # TRL's name for the frozen copy of an adapter
+
+
+def build_frozen_base(trainer, frozen: str | nn.Module | None, dtype: str | None, batch_tokens: int) -> FrozenBase:
+    """The frozen base of a trainer.
+
+    Args:
+        trainer: an `EndoGRPOTrainer` whose policy is there.
+        frozen: name, folder or instance; None for the policy as it was loaded.
+        dtype: of one that has to be loaded; None for the policy's.
+        batch_tokens: as in `FrozenBase`.
+
+    Raises:
+        ValueError: another tokenizer than the policy's, or an adapter beside which other weights are trained.
+    """
+    settings = {"batch_tokens": batch_tokens, "autocast": trainer.accelerator.autocast}
+    if frozen is None and hasattr(trainer.model, "disable_adapter"):
+        adapter = keep_adapter(trainer.model)
+        return FrozenBase(trainer.model, adapter=adapter, **settings)  # once training starts, the prepared model
+    if not isinstance(frozen, nn.Module):
+        frozen = _load(trainer, frozen, dtype)
+    if trainer.is_deepspeed_enabled:
+        frozen = prepare_deepspeed(frozen, trainer.accelerator)
+    elif trainer.is_fsdp_enabled:
+        frozen = prepare_fsdp(frozen, trainer.accelerator)
+    else:
+        frozen = trainer.accelerator.prepare_model(frozen, evaluation_mode=True)
+    return FrozenBase(frozen, **settings)
+
+
+def _load(trainer, frozen: str | None, dtype: str | None) -> nn.Module:
+    args, policy = trainer.args, get_config_model_id(trainer.model.config)
+    init = dict(args.model_init_kwargs or {})
+    init.setdefault("trust_remote_code", args.trust_remote_code)
+    if frozen is not None and frozen != policy:
+        tokenizer = AutoTokenizer.from_pretrained(frozen, trust_remote_code=init["trust_remote_code"])
+        if not same_tokenizer(tokenizer, trainer._tokenizer):
+            raise ValueError(
+                f"The tokenizer of the frozen base {frozen} is not the policy's: the same ids mean other "
+                "tokens to it, so it cannot be the KL reference. Choose a frozen base of the policy's model "
+                "family; a teacher may have any tokenizer as a reward, rewards: [{name: endorm, model: ...}]."
+            )
+        init.pop("revision", None)  # the policy's
+    init["dtype"] = dtype or trainer.model.dtype
+    init.setdefault("attn_implementation", trainer.model.config._attn_implementation)
+    if args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
+        init["device_map"] = None
+    return create_model_from_path(frozen or policy, **init)
+
+
+def keep_adapter(model: nn.Module) -> str | None:
+    """Keep the adapter of a PEFT model as it is: None where it changes nothing, so that the base is the model with its
+    adapter off; else the name of a frozen copy of it. No weights of the model itself are copied.
+
+    An adapter that was trained before, and one that does not start at zero (PiSSA even takes its start out of the base
+    weights), are a part of the policy as it was loaded.
+
+    Raises:
+        ValueError: weights outside the adapter are trained too, and switching it off would not bring them back.
+    """
+    name = model.active_adapter
+    outside = [n for n, p in model.named_parameters() if p.requires_grad and f".{name}." not in n]
+    if outside:
+        raise ValueError(
+            f"Beside the adapter {len(outside)} other weights are trained (such as {outside[0]}), so that the frozen "
+            'base would move with the policy. Freeze them (LoraConfig(bias="none")), or train without an adapter.'
+        )
+    if changes_nothing(model, name):
+        return None
+    model.add_adapter(REF, model.peft_config[name])
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for n, p in weights.items():
+            if f".{name}." in n:
+                weights[n.replace(f".{name}.", f".{REF}.")].copy_(p)
+    for n, p in weights.items():
+        if f".{REF}." in n:
+            p.requires_grad_(False)
+    return REF
+
+
+def changes_nothing(model: nn.Module, name: str) -> bool:
+    """Whether an adapter leaves the model as it is, as far as can be told from its weights: LoRA whose second factor
+    is zero. Of other kinds it is not known, and the answer is no."""
+    layers = [m for m in model.modules() if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper))]
+    if not layers or not all(isinstance(m, LoraLayer) for m in layers):
+        return False
+    for layer in layers:
+        factors = [part[name] for part in (layer.lora_B, layer.lora_embedding_B) if name in part]
+        weights = [getattr(factor, "weight", factor) for factor in factors]
+        if name in layer.lora_magnitude_vector or any(bool(w.any()) for w in weights):
+            return False
+    return True

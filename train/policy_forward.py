@@ -1,0 +1,141 @@
+"""The policy's forward: what has to hold of it before its log-probabilities can be compared with the frozen base's.
+
+Before the first update the policy and the frozen base are one function, so their log-probabilities of the first
+rollout must be equal but for rounding. What makes them differ is mended here where it can be (dropout, positions of
+padded prompts), refused at the start where it is known (vision models, encoders), and found by measuring otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers import AutoConfig, ProcessorMixin
+
+from rewards.frozen_base import unwrap
+from train.ppo_math import kl_k3
+
+logger = logging.getLogger(__name__)
+
+# settings of modules that make a forward in training mode random: attention_dropout, resid_pdrop, layerdrop,
+# router_jitter_noise, ...
+RANDOM = re.compile(r"drop|jitter")
+# mean k3 (nats a token) up to which two forwards of one function may differ by rounding: in fp32, and where anything
+# is computed in 16 bits (fp32 weights beside bf16 ones were measured at 0.003)
+ROUNDING = {"float32": 1e-4, "half": 0.05}
+
+
+def check_model(model: str | nn.Module, processing_class, datasets: list, **load) -> None:
+    """Refuse models and data that the trainers would get wrong.
+
+    Args:
+        model: the policy, or its name.
+        datasets: those for training and evaluation; None among them is passed over.
+        load: how its config is loaded (revision, trust_remote_code).
+
+    Raises:
+        ValueError: an encoder-decoder, an encoder, a model with a processor of images, or data with images.
+    """
+    config = AutoConfig.from_pretrained(model, **load) if isinstance(model, str) else getattr(model, "config", None)
+    name = model if isinstance(model, str) else type(unwrap(model)).__name__
+    advice = "Choose a causal (decoder-only) language model, such as Qwen2.5, Llama, Gemma or Mistral."
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(
+            f"{name} is an encoder-decoder, whose response is no continuation of its prompt: the frozen base cannot "
+            f"score it. {advice}"
+        )
+    architecture = next(iter(getattr(config, "architectures", None) or []), "")
+    kind = getattr(transformers, architecture, None) if isinstance(model, str) else type(unwrap(model))
+    if isinstance(kind, type) and hasattr(kind, "can_generate") and not kind.can_generate():
+        raise ValueError(f"{name} ({kind.__name__}) cannot generate text. {advice}")
+    columns = {c for dataset in datasets for c in getattr(dataset, "column_names", None) or []}
+    if isinstance(processing_class, ProcessorMixin) or columns & {"image", "images"}:
+        raise ValueError(
+            f"{name} would be trained on images, but the frozen base reads token ids alone, so that rewards and KL "
+            "would be wrong. Train it on text: pass its tokenizer as processing_class, and data without image columns."
+        )
+
+
+def switch_off_dropout(model: nn.Module) -> float:
+    """Set every dropout, and every other noise in a training forward, of a model and its adapters to 0.
+
+    The log-probabilities of the rollout are computed in training mode: with dropout the ratio of PPO compares two
+    random networks. TRL's `disable_dropout` reaches `nn.Dropout` only; attention takes its rate as a number.
+
+    Returns:
+        the largest rate that there was.
+    """
+    largest = 0.0
+    for module in model.modules():
+        is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+        for name in ["p"] if is_dropout else [n for n in vars(module) if RANDOM.search(n)]:
+            rate = getattr(module, name)
+            if isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0:
+                largest = max(largest, float(rate))
+                setattr(module, name, 0.0)
+    return largest
+
+
+def use_positions_of_mask(model: nn.Module) -> None:
+    """Have a model with learned positions count them from each prompt's first real token in every padded forward.
+
+    TRL pads prompts on the left and passes no positions, so GPT-2 and its like would read a short prompt as if it
+    began late. Models with rotary positions see distances alone and are left as they are.
+    """
+    lm = unwrap(model)
+    positions = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
+    tables = [m for m in lm.modules() if isinstance(m, nn.Embedding) and m is not lm.get_input_embeddings()]
+    if not positions or not any(positions <= table.num_embeddings <= positions + 8 for table in tables):
+        return
+
+    def add_positions(module, args, kwargs):
+        mask = kwargs.get("attention_mask")
+        if kwargs.get("position_ids") is not None or kwargs.get("past_key_values") is not None or mask is None:
+            return None
+        if mask.ndim == 2:
+            kwargs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        return args, kwargs
+
+    lm.register_forward_pre_hook(add_positions, with_kwargs=True)
+
+
+def check_same_function(
+    log_probs: Tensor, ref_log_probs: Tensor, mask: Tensor, padded: Tensor, exact: bool, model: nn.Module
+) -> None:
+    """Compare the untrained policy's log-probabilities of the first rollout with the frozen base's.
+
+    Args:
+        log_probs, ref_log_probs, mask: (B, T).
+        padded: (B,) bool, whether a row's prompt was padded in the policy's forward.
+        exact: whether both were computed in fp32 throughout.
+
+    Raises:
+        ValueError: they differ by more than rounding; the message names the likely cause.
+    """
+    limit = ROUNDING["float32" if exact else "half"]
+    k3 = kl_k3(log_probs.float(), ref_log_probs) * mask
+    found = k3.sum() / mask.sum().clamp(min=1)
+    if bool(found <= limit) or not bool(mask.any()):
+        return
+    share = (k3.sum(dim=1) / mask.sum(dim=1).clamp(min=1) > limit).float()
+    plain = share[~padded].mean() if bool((~padded).any()) else share.new_tensor(0.0)
+    adapted = any(isinstance(m, BaseTunerLayer) for m in model.modules())
+    if bool(padded.any()) and bool(share[padded].mean() > 0.5) and bool(plain < 0.5):
+        cause = (
+            "rows whose prompt was padded on the left differ and the others do not, so this architecture reads "
+            "padding or its positions. Use prompts of one length, or another model"
+        )
+    elif adapted:
+        cause = "the adapter is not what it was when it was loaded, or it acts differently in training mode"
+    else:
+        cause = (
+            "dropout that could not be switched off, another dtype (set dtype and frozen_dtype alike), weights "
+            "changed since the trainer was made, or noise in the architecture itself"
+        )
+    raise ValueError(
+        f"The untrained policy and the frozen base are one model, yet their log-probabilities of the first rollout "
+        f"differ: k3 is {float(found):.3g} nats a token, and rounding explains {limit:g}. Likely cause: {cause}."
+    )

@@ -1,0 +1,161 @@
+"""What is known of a rollout: filled step by step, read by both trainers.
+
+A response may hold tokens that are not the policy's: what a tool returned, or what an environment said between two
+turns. They are read by every model, but nothing is earned, learned or counted on them. So a sum over tokens is always
+a sum over a mask of the policy's own tokens, which may have holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from rewards import TokenScores
+from rewards.encoding import own_ids
+
+
+@dataclass
+class Rollout:
+    """All that is known of the B responses of a rollout on this process, where all processes together have N.
+
+    T_i are the tokens of response i, T those of the padded batch (padding on the right). Rewards, values, returns,
+    advantages and log-probabilities are fp32; rewards are in the unit of their function, nats for EndoRM, the rest in
+    nats. What is not known yet is None or empty.
+
+    Attributes:
+        prompt_ids, response_ids: B lists of unpadded token ids, the end token included where there was one.
+        own: B tensors (T_i,) bool on the CPU, true on the policy's own tokens.
+        has_holes: whether any token of this rollout can be another's than the policy's.
+        cut_off: (B,) bool, whether a response was stopped before the policy ended it: its last token is no end token
+            of the policy's own.
+        training: whether the policy is trained on it; false for an evaluation.
+        first: place of this process's first response among those of all processes.
+        frozen: B scores of the frozen base, over all tokens.
+        policy: B scores of the policy itself where online rewards want them, over all tokens.
+        raw_rewards: (N, F) of F reward functions, NaN where one does not apply.
+        rewards: (N, F) the same as they are learned from: shaped, and NaN throughout a row that teaches nothing.
+        weights: (F,) of the functions.
+        without_reward: (N,) bool, responses to which no function of a weight other than 0 applies; they teach nothing.
+        token_rewards: for PPO, of functions that judge token by token, by their index: (B, T) shaped rewards without
+            weights, NaN where there is none.
+        mask: (B, T) 1 on the tokens that are learned from: the policy's own, without padding, without responses that
+            are left out (cut off, if the recipe says so, or without a reward).
+        log_probs, ref_log_probs: (B, T) of the policy that made the rollout, and of the frozen base.
+        values, advantages, returns: (B, T), 0 outside the mask.
+    """
+
+    prompt_ids: list[list[int]]
+    response_ids: list[list[int]]
+    own: list[Tensor]
+    has_holes: bool
+    cut_off: Tensor
+    training: bool
+    first: int = 0
+    frozen: list[TokenScores] = field(default_factory=list)
+    policy: list[TokenScores] = field(default_factory=list)
+    raw_rewards: Tensor | None = None
+    rewards: Tensor | None = None
+    weights: Tensor | None = None
+    without_reward: Tensor | None = None
+    token_rewards: dict[int, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+    log_probs: Tensor | None = None
+    ref_log_probs: Tensor | None = None
+    values: Tensor | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.response_ids)
+
+    @property
+    def mode(self) -> str:
+        """Under which of its two names TRL keeps the metrics."""
+        return "train" if self.training else "eval"
+
+    @property
+    def own_lengths(self) -> list[int]:
+        """How many tokens of each response are the policy's own."""
+        return [int(own.sum()) for own in self.own]
+
+    @property
+    def own_ids(self) -> list[list[int]]:
+        """The policy's own token ids of each response, as if they followed one another."""
+        return own_ids(self.response_ids, [mask.tolist() for mask in self.own] if self.has_holes else None)
+
+    def local(self, x: Tensor) -> Tensor:
+        """This process's B rows of a tensor (N, ...) of all processes."""
+        return x[self.first : self.first + len(self)]
+
+    def pad(self, rows: Sequence[Tensor], width: int, value: float = 0.0) -> Tensor:
+        """(B, width) from B rows of T_i numbers."""
+        padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
+        return nn.functional.pad(padded, (0, width - padded.shape[1]), value=value)
+
+    def columns(self) -> list[dict]:
+        """What reward functions get beside the data's columns, a dict a response."""
+        rows: list[dict] = [{"frozen_scores": scores} for scores in self.frozen]
+        for row, scores in zip(rows, self.policy):
+            row["policy_scores"] = scores
+        if self.has_holes:
+            for row, own in zip(rows, self.own):
+                row["own_tokens"] = own.tolist()
+        return rows
+
+
+def begin(
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    tool_mask: Sequence[Sequence[int]] | None,
+    eos_token_ids: Sequence[int],
+    training: bool,
+    process_index: int = 0,
+    device: torch.device | str = "cpu",
+) -> Rollout:
+    """A rollout of which no more is known than what was generated.
+
+    Args:
+        tool_mask: as TRL gives it, 1 on the policy's own tokens of each response; None where all are.
+        eos_token_ids: ids by which the policy ends a response.
+    """
+    if tool_mask is None:
+        own = [torch.ones(len(ids), dtype=torch.bool) for ids in response_ids]
+    else:
+        own = [torch.as_tensor(mask, dtype=torch.bool) for mask in tool_mask]
+    cut_off = [not (bool(mask[-1]) and ids[-1] in eos_token_ids) for ids, mask in zip(response_ids, own)]
+    return Rollout(
+        prompt_ids=[list(ids) for ids in prompt_ids],
+        response_ids=[list(ids) for ids in response_ids],
+        own=own,
+        has_holes=tool_mask is not None,
+        cut_off=torch.tensor(cut_off, device=device),
+        training=training,
+        first=process_index * len(response_ids),
+    )
+
+
+def response_mask(batch: dict) -> torch.Tensor:
+    """(B, T): 1 on tokens of the policy's own, without padding, tool results and responses left out by TRL."""
+    return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+
+def last_own(mask: Tensor) -> Tensor:
+    """(B,) place of the last token of each row of a mask (B, T); 0 where a row has none."""
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(mask.bool(), places, 0).amax(dim=1)
+
+
+def without_reward(raw_rewards: Tensor, weights: Tensor) -> Tensor:
+    """(N,) bool: to which responses no reward applies that the policy would learn from.
+
+    Args:
+        raw_rewards: (N, F), NaN where a function does not apply.
+        weights: (F,). A function of weight 0 is only logged, so it makes no reward of a response that has none. If all
+            weights are 0, all functions count.
+    """
+    counts = weights.to(raw_rewards.device) != 0
+    return raw_rewards[:, counts if bool(counts.any()) else ~counts].isnan().all(dim=1)
