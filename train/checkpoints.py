@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate.utils import send_to_device
 from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 logger = logging.getLogger(__name__)
 
@@ -109,3 +110,51 @@ class StopOnRequest(TrainerCallback):
 def checkpoint_folder(output_dir: str | Path, step: int) -> Path:
     """Where transformers writes the checkpoint of a step."""
     return Path(output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+class CheckpointMixin:
+    """What `EndoGRPOTrainer` adds to the checkpoints of transformers, to be inherited before TRL's trainer."""
+
+    def _save_checkpoint(self, model, trial):
+        output_dir = self._get_output_dir(trial=trial)
+        if not self.agree(not self.args.should_save or self._has_space(output_dir)):
+            return
+        folder = checkpoint_folder(output_dir, self.state.global_step)
+        if self.args.should_save:
+            (folder / COMPLETE).unlink(missing_ok=True)  # of an earlier run through the same step
+        limit, self.args.save_total_limit = self.args.save_total_limit, None  # delete old ones only after this one
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        # A rollout serves several updates: a checkpoint in the middle of them keeps it.
+        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        if self.mix is not None:
+            rollout["shaping"] = self.mix.state_dict()
+        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(folder, step=self.state.global_step, processes=self.accelerator.num_processes)
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(output_dir, save_total_limit=limit, best_model_checkpoint=best, use_mtime=True)
+
+    def _has_space(self, output_dir: str) -> bool:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        return enough_space(output_dir, checkpoint_bytes(self.accelerator.unwrap_model(self.model)))
+
+    def agree(self, fine: bool) -> bool:
+        """Whether it is fine with every process."""
+        return int(self._sum_over_processes(torch.tensor(int(not fine), device=self.accelerator.device))) == 0
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: resume with as many processes as wrote the checkpoint.")
+        rollout = torch.load(path, map_location="cpu", weights_only=True)
+        self._step = rollout["step"]
+        if self.mix is not None:
+            self.mix.load_state_dict(rollout.get("shaping", {}))
+        self._buffered_inputs = send_to_device(rollout["buffered_inputs"], self.accelerator.device)

@@ -8,27 +8,18 @@ import contextlib
 import copy
 import logging
 import math
-from pathlib import Path
 
 import torch
-from accelerate.utils import send_to_device, set_seed
+from accelerate.utils import set_seed
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
-from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id, nanstd, pad
 
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward, TokenScores
-from train.checkpoints import (
-    COMPLETE,
-    StopOnRequest,
-    checkpoint_bytes,
-    checkpoint_folder,
-    enough_space,
-    mark_complete,
-)
+from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.cpu_head import fit_fused_head
 from train.policy_scores import PolicyScores
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
@@ -45,7 +36,7 @@ def response_mask(batch: dict) -> torch.Tensor:
     return batch["completion_mask"] * batch.get("tool_mask", 1)
 
 
-class EndoGRPOTrainer(GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
@@ -311,50 +302,6 @@ class EndoGRPOTrainer(GRPOTrainer):
         metrics = super().evaluate(*args, **kwargs)
         logged = self.state.log_history[-1] if self.state.log_history else {}
         return {k: v for k, v in logged.items() if k.startswith("eval_")} | metrics
-
-    def _save_checkpoint(self, model, trial):
-        output_dir = self._get_output_dir(trial=trial)
-        if not self.agree(not self.args.should_save or self._has_space(output_dir)):
-            return
-        folder = checkpoint_folder(output_dir, self.state.global_step)
-        if self.args.should_save:
-            (folder / COMPLETE).unlink(missing_ok=True)  # of an earlier run through the same step
-        limit, self.args.save_total_limit = self.args.save_total_limit, None  # delete old ones only after this one
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        # A rollout serves several updates: a checkpoint in the middle of them keeps it.
-        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
-        if self.mix is not None:
-            rollout["shaping"] = self.mix.state_dict()
-        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            mark_complete(folder, step=self.state.global_step, processes=self.accelerator.num_processes)
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(output_dir, save_total_limit=limit, best_model_checkpoint=best, use_mtime=True)
-
-    def _has_space(self, output_dir: str) -> bool:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        return enough_space(output_dir, checkpoint_bytes(self.accelerator.unwrap_model(self.model)))
-
-    def agree(self, fine: bool) -> bool:
-        """Whether it is fine with every process."""
-        return int(self._sum_over_processes(torch.tensor(int(not fine), device=self.accelerator.device))) == 0
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: resume with as many processes as wrote the checkpoint.")
-        rollout = torch.load(path, map_location="cpu", weights_only=True)
-        self._step = rollout["step"]
-        if self.mix is not None:
-            self.mix.load_state_dict(rollout.get("shaping", {}))
-        self._buffered_inputs = send_to_device(rollout["buffered_inputs"], self.accelerator.device)
 
     def _show(self, ids: list[int], rewards: torch.Tensor) -> str:
         """A response's tokens with their rewards, `token:+0.12 ...`, for the table of completions."""
