@@ -44,7 +44,7 @@ class EndoGRPOTrainer(CheckpointMixin, GRPOTrainer):
         reward_funcs: as in TRL; a list of one number per token is allowed for a response, and summed here. An `EndoRM`
             without a base is lent the trainer's, or the policy if it is online. A `ShapedReward` has its own weight
             and shaping.
-        args: `trl.GRPOConfig`; `beta` is the coefficient of the KL term, as in TRL.
+        args: `trl.GRPOConfig`; `beta` weighs the KL term: k3 times the importance ratio (`use_bias_correction_kl`).
         frozen_base: the frozen base: name, folder or instance of a causal LM with the policy's tokenizer. Default: the
             policy as it was loaded, which with LoRA is the policy with its adapter off, no second copy of the weights.
         frozen_dtype: dtype of a frozen base that has to be loaded; default the policy's.
