@@ -27,12 +27,12 @@ SAMPLES, SAMPLE_BYTES = 16, 4096  # of each weight file, for the fingerprint
 FORMAT = 1
 
 
-def model_fingerprint(name_or_path: str) -> str:
+def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
     """Hash of a model's config and of samples of its weight files: another checkpoint has another one.
 
     Weights are not loaded; of each safetensors file its size, header and 16 places of 4 KiB are read.
     """
-    folder = Path(cached_file(name_or_path, "config.json")).parent
+    folder = Path(cached_file(name_or_path, "config.json", revision=revision)).parent
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size

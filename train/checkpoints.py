@@ -1,7 +1,10 @@
 """Checkpoints that can be trusted: complete or not there, written on a signal, and never lost to a full disk."""
 
+import hashlib
 import json
 import logging
+import os
+import pickle
 import re
 import shutil
 import signal
@@ -9,14 +12,23 @@ import time
 from pathlib import Path
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedType, send_to_device
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from rewards.score_cache import model_fingerprint
 
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last, so that a folder with it holds everything
 INTERRUPTED = "interrupted.json"  # in the run's folder: it was told to stop early, and resuming goes on with it
+STATE_FILES = {".safetensors", ".bin", ".pt", ".pth", ".distcp"}  # suffixes of what a resumed run reads
+# Those of the rollout cannot change within one; a resumed optimizer or critic would ignore new values of the rest.
+SETTINGS = ["per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"]
+SETTINGS += ["num_iterations", "seed", "optim", "learning_rate", "weight_decay", "adam_beta1", "adam_beta2"]
+SETTINGS += ["adam_epsilon", "critic_learning_rate", "critic_width"]
+ADAPTER = {"lora_r": "r", "lora_alpha": "lora_alpha", "use_rslora": "use_rslora"}  # the recipe's names, and PEFT's
+DATA = "train_dataset"  # the one fact whose change is only warned of
 
 
 def newest_complete(output_dir: str | Path) -> str | None:
@@ -33,18 +45,112 @@ def newest_complete(output_dir: str | Path) -> str | None:
 
 
 def mark_complete(folder: str | Path, **facts) -> None:
-    """Declare a checkpoint complete, with facts such as step and number of processes."""
-    temporary = Path(folder) / f"{COMPLETE}.tmp"
-    temporary.write_text(json.dumps(facts))
-    temporary.rename(Path(folder) / COMPLETE)
+    """Declare a checkpoint complete, with facts such as step and number of processes, and its files' sizes (bytes)."""
+    folder = Path(folder)
+    found = (p for p in sorted(folder.rglob("*")) if p.suffix in STATE_FILES)
+    files = {str(p.relative_to(folder)): p.stat().st_size for p in found}
+    temporary = folder / f"{COMPLETE}.tmp"
+    temporary.write_text(json.dumps(facts | {"files": files}))
+    temporary.rename(folder / COMPLETE)
 
 
-def checkpoint_bytes(model: torch.nn.Module) -> int:
+def data_fingerprint(dataset) -> str | None:
+    """Number of prompts and a hash of about a thousand of them, from first to last; None for a stream."""
+    if not hasattr(dataset, "__len__"):
+        return None
+    prompts = [dataset[i]["prompt"] for i in range(0, len(dataset), len(dataset) // 1000 + 1)]
+    digest = hashlib.sha256(json.dumps(prompts, default=lambda _: "").encode()).hexdigest()
+    return f"{len(dataset)} prompts with hash {digest[:12]}"
+
+
+def run_facts(trainer) -> dict:
+    """What a run has to share with a checkpoint that it resumes from, in JSON's types, by the recipe's names where
+    there are such. What cannot be told, such as the files of a base that was never saved, is left out."""
+    args, state = trainer.args, trainer.accelerator.state
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    facts = {"algorithm": trainer._name, "processes": trainer.accelerator.num_processes, "sharding": "none"}
+    if state.distributed_type == DistributedType.DEEPSPEED:
+        facts["sharding"] = f"ZeRO-{state.deepspeed_plugin.zero_stage}"
+    elif state.distributed_type == DistributedType.FSDP:
+        facts["sharding"] = "FSDP"
+    sizes = {name: getattr(p, "ds_numel", p.numel()) for name, p in model.named_parameters()}
+    whole = sum(size for name, size in sizes.items() if "lora_" not in name)
+    facts["model"] = f"a {model.config.model_type} of {whole:,} parameters"
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    names = hashlib.sha256(" ".join(trained).encode()).hexdigest()[:12]
+    facts["what is trained"] = f"{sum(sizes[n] for n in trained):,} parameters, their names with hash {names},"
+    base = trainer.frozen_base._lm.config
+    commit = getattr(base, "_commit_hash", None)
+    if commit or os.path.isdir(base._name_or_path):
+        facts["frozen_base"] = f"weights with hash {model_fingerprint(base._name_or_path, commit)[:12]}"
+    adapter = getattr(model, "peft_config", {}).get("default")
+    facts["use_peft"] = adapter is not None
+    facts |= {name: getattr(adapter, key) for name, key in ADAPTER.items() if hasattr(adapter, key)}
+    facts |= {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+    facts[DATA] = data_fingerprint(trainer.train_dataset)
+    return json.loads(json.dumps(facts))
+
+
+def check_resumable(folder: str | Path, run: dict) -> None:
+    """Refuse a checkpoint from which a run would not go on as the one that wrote it.
+
+    Args:
+        folder: of the checkpoint.
+        run: `run_facts` of the run that resumes; facts that the checkpoint does not tell are not compared. Other data
+            are only warned of.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: it is not a complete checkpoint with an optimizer by a trainer of this project, its files have
+            changed, or settings differ.
+    """
+    folder = Path(folder)
+    instead = f"start from its weights with --model_name_or_path {folder}"
+    if (folder / "adapter_config.json").exists():
+        instead += " after scripts/merge_adapter.py"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"resume_from_checkpoint {folder} does not exist; give a folder, or `latest` (True in Python)."
+        )
+    if not (folder / COMPLETE).exists():
+        if (folder / "trainer_state.json").exists() and not any(folder.glob("rollout_*.pt")):
+            raise ValueError(
+                f"{folder} was not written by this project's trainers (neither {COMPLETE} nor rollout_*.pt is there): "
+                f"{instead}."
+            )
+        raise ValueError(f"{folder} was never finished (no {COMPLETE}); use `latest` for the newest complete one.")
+    try:
+        facts = json.loads((folder / COMPLETE).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{folder / COMPLETE} is damaged ({error}): use an older checkpoint, or {instead}."
+        ) from error
+    for name, size in facts.get("files", {}).items():
+        path = folder / name
+        now = path.stat().st_size if path.exists() else None
+        if now != size:
+            said = "is missing" if now is None else f"is damaged: it has {now} bytes, and {size} when it was saved"
+            raise ValueError(f"{path} {said}. Use an older checkpoint, or {instead}.")
+    if not any(folder.glob("rng_state*.pth")):
+        raise ValueError(f"{folder} was saved with save_only_model: it has no optimizer; {instead}.")
+    differs = [k for k in run if facts.get(k, run[k]) != run[k]]
+    said = {k: f"{k} is {run[k]} here and {facts[k]} in the checkpoint" for k in differs}
+    if DATA in said:
+        logger.warning("%s: a run resumed from %s reads other prompts than the one before", said.pop(DATA), folder)
+    if said:
+        raise ValueError(
+            f"{folder} is of another run: {'; '.join(said.values())}. Resume with the checkpoint's values, or "
+            f"{instead}."
+        )
+
+
+def checkpoint_bytes(model: torch.nn.Module, weights_only: bool = False) -> int:
     """Estimated size of a checkpoint: what is saved of the weights, and two fp32 Adam moments of what is trained."""
     trained = [p for p in model.parameters() if p.requires_grad]
     saved = trained if hasattr(model, "peft_config") else list(model.parameters())
     size = [getattr(p, "ds_numel", p.numel()) for p in trained]
-    return sum(getattr(p, "ds_numel", p.numel()) * p.element_size() for p in saved) + 8 * sum(size)
+    moments = 0 if weights_only else 8 * sum(size)
+    return sum(getattr(p, "ds_numel", p.numel()) * p.element_size() for p in saved) + moments
 
 
 def enough_space(folder: str | Path, needed: int) -> bool:
@@ -115,6 +221,25 @@ def checkpoint_folder(output_dir: str | Path, step: int) -> Path:
 class CheckpointMixin:
     """What `EndoGRPOTrainer` adds to the checkpoints of transformers, to be inherited before TRL's trainer."""
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
+        """As in transformers, where True is the newest complete checkpoint in output_dir.
+
+        Raises:
+            FileNotFoundError: the checkpoint does not exist, or with True there is none.
+            ValueError: a checkpoint that this run would not go on from as the one that wrote it (`check_resumable`).
+        """
+        self._facts = run_facts(self)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = newest_complete(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise FileNotFoundError(
+                    f"{self.args.output_dir} has no complete checkpoint: leave resume_from_checkpoint out to start "
+                    "afresh."
+                )
+        if resume_from_checkpoint:
+            check_resumable(resume_from_checkpoint, self._facts)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def _save_checkpoint(self, model, trial):
         output_dir = self._get_output_dir(trial=trial)
         if not self.agree(not self.args.should_save or self._has_space(output_dir)):
@@ -131,16 +256,18 @@ class CheckpointMixin:
         rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
         if self.mix is not None:
             rollout["shaping"] = self.mix.state_dict()
-        torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
+        if not self.args.save_only_model:
+            torch.save(rollout, folder / f"rollout_{self.accelerator.process_index}.pt")
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(folder, step=self.state.global_step, processes=self.accelerator.num_processes)
+            mark_complete(folder, step=self.state.global_step, **self._facts)
             best = self.state.best_model_checkpoint
             rotate_checkpoints(output_dir, save_total_limit=limit, best_model_checkpoint=best, use_mtime=True)
 
     def _has_space(self, output_dir: str) -> bool:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        return enough_space(output_dir, checkpoint_bytes(self.accelerator.unwrap_model(self.model)))
+        model = self.accelerator.unwrap_model(self.model)
+        return enough_space(output_dir, checkpoint_bytes(model, self.args.save_only_model))
 
     def agree(self, fine: bool) -> bool:
         """Whether it is fine with every process."""
@@ -151,9 +278,15 @@ class CheckpointMixin:
         if checkpoint is None:
             return
         path = Path(checkpoint) / f"rollout_{self.accelerator.process_index}.pt"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: resume with as many processes as wrote the checkpoint.")
-        rollout = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            rollout = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{path} is missing: put the checkpoint where all processes can read it, and resume with as many of "
+                "them as wrote it."
+            ) from error
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is damaged: use an older checkpoint ({error}).") from error
         self._step = rollout["step"]
         if self.mix is not None:
             self.mix.load_state_dict(rollout.get("shaping", {}))

@@ -3,7 +3,6 @@
 import inspect
 import json
 import logging
-import os
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from transformers.trainer_callback import ProgressCallback
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rewards import EndoRM, FrozenReward, get_reward
-from train.checkpoints import COMPLETE, newest_complete
+from train.checkpoints import newest_complete
 from train.console import ConsoleCallback
 from train.math_data import DataArguments
 from train.ppo_trainer import PPOConfig
@@ -174,9 +173,8 @@ def model_init_kwargs(model: ModelConfig) -> dict:
 def checkpoint_to_resume(args) -> str | None:
     """`resume_from_checkpoint` as a folder: a path, or the newest complete one in output_dir for `latest` or `true`.
 
-    Raises:
-        FileNotFoundError: a path that does not exist. With `latest` and no checkpoint yet, training starts afresh.
-        ValueError: a checkpoint that was never finished.
+    With `latest` and no checkpoint yet, training starts afresh. Whether a run may go on from the checkpoint is for
+    the trainer to check.
     """
     wanted = args.resume_from_checkpoint
     if wanted is None or str(wanted).lower() in ("false", "none"):
@@ -185,10 +183,6 @@ def checkpoint_to_resume(args) -> str | None:
         found = newest_complete(args.output_dir)
         logger.warning("Resuming from %s", found or "nothing: no checkpoint yet, starting afresh")
         return found
-    if not os.path.isdir(wanted):
-        raise FileNotFoundError(f"resume_from_checkpoint {wanted} does not exist; give a folder, or `latest`.")
-    if not os.path.exists(os.path.join(wanted, COMPLETE)):
-        raise ValueError(f"{wanted} was never finished (no {COMPLETE}); use `latest` for the newest complete one.")
     return wanted
 
 

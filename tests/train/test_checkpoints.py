@@ -46,6 +46,7 @@ def test_the_estimate_of_a_checkpoints_size(tmp_path):
     model = tiny_model()
     n = sum(p.numel() for p in model.parameters())
     assert checkpoint_bytes(model) == 4 * n + 8 * n
+    assert checkpoint_bytes(model, weights_only=True) == 4 * n
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size == pytest.approx(4 * n, rel=0.05)
 
