@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +20,118 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
-from transformers.utils import cached_file
+from transformers.utils import (
+    ADAPTER_CONFIG_NAME,
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    CONFIG_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    cached_file,
+)
 
 from rewards.frozen_base import FrozenBase
 from rewards.token_scores import TokenScores
 
-SAMPLES, SAMPLE_BYTES = 16, 4096  # of each weight file, for the fingerprint
-FORMAT = 1
+FORMAT = 2  # 1 had fingerprints of samples of the weights
+FRESH = 2e9  # ns: a file may change once more within its time stamp's grain while it is younger than this
+
+_hashes: dict[tuple, str] = {}
 
 
-def model_fingerprint(name_or_path: str) -> str:
-    """Hash of a model's config and of samples of its weight files: another checkpoint has another one.
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of all bytes of a file, in hex.
 
-    Weights are not loaded; of each safetensors file its size, header and 16 places of 4 KiB are read.
+    A file of the hub's cache has its SHA-256 as its name, and is not read. Any other is read once in a process while
+    path, inode, size and time of change stay the same.
     """
-    folder = Path(cached_file(name_or_path, "config.json")).parent
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for place in range(SAMPLES):
-                file.seek(place * max(0, size - SAMPLE_BYTES) // (SAMPLES - 1))
-                digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()
+    path = Path(path)
+    blob = path.resolve()
+    if path.is_symlink() and blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name):
+        return blob.name
+    stat = blob.stat()
+    key = (blob, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if key not in _hashes:
+        with blob.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - stat.st_mtime_ns < FRESH:
+            return digest
+        _hashes[key] = digest
+    return _hashes[key]
+
+
+def optional_file(name_or_path: str, name: str, revision: str | None = None) -> Path | None:
+    """A file of a model on the hub or in a folder; None if there is none, or the hub cannot be asked."""
+    quiet = {f"_raise_exceptions_for_{w}": False for w in ("gated_repo", "missing_entries", "connection_errors")}
+    found = cached_file(name_or_path, name, revision=revision, **quiet)
+    return found and Path(found)
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Hash of names and contents of files, wherever they lie."""
+    return hashlib.sha256(json.dumps([(path.name, file_hash(path)) for path in paths]).encode()).hexdigest()
+
+
+def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
+    """Hash of all that decides a model's logits: every byte of its config and weights, of an adapter that lies beside
+    them, and its own code if it has any. Where the folder lies, and what it is called, does not count.
+
+    Weights are read but not loaded, and downloaded first where they are missing.
+
+    Raises:
+        OSError: no such model on the hub.
+        ValueError: no config, no weights in safetensors files, or not all that their index names.
+    """
+    path = Path(cached_file(name_or_path, CONFIG_NAME, revision=revision) or name_or_path)
+    if path.name != CONFIG_NAME:
+        raise ValueError(f"{path} has no {CONFIG_NAME}: name a whole model (scripts/merge_adapter.py makes one).")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    files = [path, *_weight_files(name_or_path, revision, config)]
+    if optional_file(name_or_path, ADAPTER_CONFIG_NAME, revision):  # from_pretrained loads it too
+        files += adapter_files(name_or_path, revision)
+    if "auto_map" not in config:
+        return hash_files(files)
+    if path.parent.parent.name == "snapshots":  # the hub's cache has a model's code only once it was loaded
+        return hash_files(files) + path.parent.name
+    return hash_files([*files, *sorted(path.parent.glob("*.py"))])
+
+
+def adapter_files(name_or_path: str, revision: str | None = None) -> list[Path]:
+    """Config and weights of a LoRA adapter, in all files that it has.
+
+    Raises:
+        ValueError: no weights in safetensors files.
+    """
+    config, weights = (
+        optional_file(name_or_path, name, revision) for name in (ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME)
+    )
+    files = sorted({*config.parent.glob("adapter*.safetensors*"), *([weights] if weights else [])})
+    if not files:
+        raise ValueError(
+            f"The adapter {name_or_path} has no {ADAPTER_SAFE_WEIGHTS_NAME}: only weights in safetensors files are "
+            "read. Save it again with PEFT's save_pretrained."
+        )
+    return [config, *files]
+
+
+def _weight_files(name_or_path: str, revision: str | None, config: dict) -> list[Path]:
+    """The safetensors files that `from_pretrained` reads, with their index if there is one."""
+    names = [config.get("transformers_weights"), SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
+    first = next((path for name in names if name and (path := optional_file(name_or_path, name, revision))), None)
+    if first is None:
+        raise ValueError(
+            f"{name_or_path} has neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}: only weights in "
+            "safetensors files are read. Load it with transformers and save_pretrained it, or name another model."
+        )
+    if not first.name.endswith(".index.json"):
+        return [first]
+    names = sorted(set(json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()))
+    parts = [optional_file(name_or_path, name, revision) for name in names]
+    if missing := [name for name, part in zip(names, parts) if part is None]:
+        raise ValueError(
+            f"{name_or_path} lacks {len(missing)} of the {len(names)} files that its {first.name} names, "
+            f"{missing[0]} among them: copy or download them."
+        )
+    return [first, *parts]
 
 
 class ScoreCache:
