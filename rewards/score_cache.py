@@ -180,13 +180,15 @@ class ScoreCache:
         prompt_ids: Sequence[Sequence[int]],
         response_ids: Sequence[Sequence[int]],
         progress: bool = True,
+        name: str = "per-token scores",
     ) -> list[TokenScores]:
         """Scores of each response at temperature 1, from the cache, and what it lacks from one forward of the base.
 
         Args:
             base: called for the frozen base if, and only if, something is missing.
             prompt_ids, response_ids: as `FrozenBase.score` takes them; the same prompt's responses share its forward.
-            progress: show a progress bar.
+            progress: show a progress bar, of the responses that the cache lacks, if there are any.
+            name: of the bar.
 
         Returns:
             n `TokenScores` on the CPU, without hidden states.
@@ -205,13 +207,12 @@ class ScoreCache:
                 parts.append([])
             parts[-1].extend(rows)
         frozen = base() if missing else None
-        with tqdm(total=len(missing), desc="frozen base", unit="response", disable=not progress) as bar:
+        with tqdm(total=len(missing), desc=name, unit="response", disable=not (progress and missing)) as bar:
             for rows in parts if missing else []:
-                scores = frozen.score(
-                    [prompt_ids[i] for i in rows], [response_ids[i] for i in rows], self.alphas, share_prompts=True
-                )
+                ids = [prompt_ids[i] for i in rows], [response_ids[i] for i in rows]
+                update = bar.update if progress else False
+                scores = frozen.score(*ids, self.alphas, share_prompts=True, progress=update)
                 self._write([keys[i] for i in rows], scores)
-                bar.update(len(rows))
         return [self._known[key] for key in keys]
 
     def _write(self, keys: list[str], scores: list[TokenScores]) -> None:
