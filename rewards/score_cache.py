@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,10 @@ def optional_file(name_or_path: str, name: str, revision: str | None = None) -> 
 
 def hash_files(paths: Iterable[Path]) -> str:
     """Hash of names and contents of files, wherever they lie."""
-    return hashlib.sha256(json.dumps([(path.name, file_hash(path)) for path in paths]).encode()).hexdigest()
+    paths = list(paths)
+    with ThreadPoolExecutor() as pool:  # hashing leaves other threads free to run
+        hashes = list(pool.map(file_hash, paths))
+    return hashlib.sha256(json.dumps([(p.name, h) for p, h in zip(paths, hashes)]).encode()).hexdigest()
 
 
 def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
@@ -120,7 +124,8 @@ def _weight_files(name_or_path: str, revision: str | None, config: dict) -> list
     if first is None:
         raise ValueError(
             f"{name_or_path} has neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}: only weights in "
-            "safetensors files are read. Load it with transformers and save_pretrained it, or name another model."
+            "safetensors files are read. Load it with transformers and save_pretrained it, or name another model; a "
+            "hub model that is not downloaded yet needs the hub (HF_HUB_OFFLINE unset)."
         )
     if not first.name.endswith(".index.json"):
         return [first]

@@ -153,7 +153,7 @@ def test_weights_in_other_files_are_an_error_that_says_so(saved_model, tmp_path)
         model_fingerprint(str(tmp_path))
 
 
-def test_a_files_hash_is_its_sha256_also_as_the_hub_names_it(tmp_path, monkeypatch):
+def test_a_files_hash_is_its_sha256_also_as_the_hub_names_it(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4's own example
@@ -167,6 +167,26 @@ def test_a_files_hash_is_its_sha256_also_as_the_hub_names_it(tmp_path, monkeypat
         (blobs / name).write_bytes(b"no read")
         (snapshot / name).symlink_to(blobs / name)
         assert file_hash(snapshot / name) == expected
+
+
+def test_a_hub_model_has_the_fingerprint_of_its_copy_and_none_without_its_weights(saved_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    commit, repo = "a" * 40, tmp_path / "models--own--model"
+    snapshot = repo / "snapshots" / commit
+    for folder in (snapshot, repo / "blobs", repo / "refs"):
+        folder.mkdir(parents=True)
+    (repo / "refs/main").write_text(commit)
+
+    def download(name, blob):
+        shutil.copy(Path(saved_model) / name, repo / "blobs" / blob)
+        (snapshot / name).symlink_to(repo / "blobs" / blob)
+
+    download("config.json", "b" * 40)
+    with pytest.raises(ValueError, match="own/model has neither model.safetensors nor .*HF_HUB_OFFLINE unset"):
+        model_fingerprint("own/model")
+    download("model.safetensors", hashlib.sha256((Path(saved_model) / "model.safetensors").read_bytes()).hexdigest())
+    assert model_fingerprint("own/model") == model_fingerprint(saved_model)
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
