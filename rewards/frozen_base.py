@@ -13,7 +13,7 @@ in the notation of "Generalist Reward Models: Found Inside Large Language Models
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from rewards.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
+from rewards.shared_prompt import can_share, shared_prompt
 from rewards.token_scores import TokenScores, split_statistics
 
 # Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
 WORTH_SHARING = 1.5
 # What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
 FORWARD_TOKENS = 256
+# Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
+CPU_PROGRESS_TOKENS = 1024
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -108,7 +111,7 @@ class FrozenBase:
         alphas: Sequence[float] = (1.0,),
         temperature: float = 1.0,
         hidden: bool = False,
-        progress: bool = False,
+        progress: bool | Callable[[int], object] = False,
         share_prompts: bool = False,
         distribution: bool = False,
     ) -> list[TokenScores]:
@@ -120,9 +123,11 @@ class FrozenBase:
             alphas: the alphas at which soft values are wanted.
             temperature: the sampling temperature T of `log_probs`.
             hidden: also return the last hidden states.
-            progress: show a progress bar.
+            progress: show a progress bar, of responses; or a function that is called with how many each batch has
+                scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
             share_prompts: responses to the same prompt share one forward over it, whose keys and values they attend
-                to, wherever that spares a third of their tokens or more (see `WORTH_SHARING`).
+                to, wherever that spares a third of their tokens or more (see `WORTH_SHARING`). A model that remembers
+                a prompt in another way than by keys and values scores them apart.
             distribution: also entropies and self-certainties; the head's product is then made twice.
 
         Returns:
@@ -140,27 +145,32 @@ class FrozenBase:
         results: list[TokenScores | None] = [None] * len(prompt_ids)
         lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids)]
         # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
-        share_prompts = share_prompts and not self.sharded
+        share_prompts = share_prompts and not self.sharded and can_share(self._lm)
         forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
-        shared = batches_by_prompt(prompt_ids, lengths, self.batch_tokens) if share_prompts else []
+        budget = self.batch_tokens
+        if progress and self.device.type == "cpu" and not self.sharded:
+            budget = min(budget, CPU_PROGRESS_TOKENS)
+        shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
         apart = sorted(set(range(len(lengths))).difference(*shared))
-        batches = batches_by_tokens([lengths[i] for i in apart], self.batch_tokens, forward_tokens)
+        batches = batches_by_tokens([lengths[i] for i in apart], budget, forward_tokens)
         batches = [[apart[k] for k in batch] for batch in batches]
         first_shared, batches = len(batches), batches + shared
-        rounds = self._agree_on_rounds(len(batches))
-        for number in tqdm(range(rounds), desc="frozen base", unit="batch", disable=not progress):
-            # a process that has run out of work still takes part in the gathering of weights
-            rows = batches[number] if number < len(batches) else []
-            prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
-            states, statistics = self._forward(
-                prompts, responses, (temperature, *alphas), number >= first_shared, distribution
-            )
-            if not rows:
-                continue
-            lengths = [len(r) for r in responses]
-            states = states if hidden else None
-            for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
-                results[i] = scores
+        with tqdm(total=len(lengths), desc="frozen base", unit="response", disable=progress is not True) as bar:
+            done = progress if callable(progress) else bar.update
+            for number in range(self._agree_on_rounds(len(batches))):
+                # a process that has run out of work still takes part in the gathering of weights
+                rows = batches[number] if number < len(batches) else []
+                prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
+                states, statistics = self._forward(
+                    prompts, responses, (temperature, *alphas), number >= first_shared, distribution
+                )
+                if not rows:
+                    continue
+                lengths = [len(r) for r in responses]
+                states = states if hidden else None
+                for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
+                    results[i] = scores
+                done(len(rows))
         if hasattr(self.model, "reshard"):
             self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
         self._check_finite(results)
@@ -237,14 +247,9 @@ class FrozenBase:
         prefix = torch.tensor([prefix], dtype=torch.long, device=self.device)
 
         def run():
-            cache = None
-            if prefix.shape[1]:
-                cache = self._lm.base_model(input_ids=prefix, use_cache=True).past_key_values
-                cache.batch_repeat_interleave(len(ids))
+            cache = shared_prompt(self._lm, prefix, len(ids)) if prefix.shape[1] else {}
             # held by no name, so that the states of prompts and padding are gone before the head's blocks come
-            states = self._lm.base_model(
-                input_ids=ids, past_key_values=cache, use_cache=cache is not None
-            ).last_hidden_state[is_state]
+            states = self._lm.base_model(input_ids=ids, use_cache=bool(cache), **cache).last_hidden_state[is_state]
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 return states, head_statistics(

@@ -53,6 +53,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--batch_size", type=int, help="responses in one batch, default 32, with vLLM 1024")
     add("--dtype", default="auto", help="auto, float32, bfloat16")
     add("--device", help="default CUDA where there is one, else the CPU")
+    add("--trust_remote_code", action="store_true", help="run Python code that comes with the models")
     add("--boxed_only", action="store_true", help="a response without a box is wrong")
     add("--regrade", action="store_true", help="grade again, also where grades are there; generates nothing anew")
     add("--workers", type=int, help="grading processes, default one per core")
@@ -109,18 +110,20 @@ def main(argv: list[str] | None = None) -> None:
 
             def load(model=model, samplers=samplers):
                 if not samplers:  # one model serves all its benchmarks, and none is loaded where no sample is missing
-                    samplers.append(SAMPLERS[args.backend](model, args.dtype, args.device))
+                    samplers.append(SAMPLERS[args.backend](model, args.dtype, args.device, args.trust_remote_code))
                 return samplers[0]
 
             if args.endorm:
                 settings = {name: getattr(args, name) for name in ("alpha", "discount", "floor", "form", "reduce")}
-                scorer = EndoRMScorer(args.endorm, model, args.cache, args.dtype, args.device, **settings)
+                how = (args.cache, args.dtype, args.device, args.trust_remote_code)
+                scorer = EndoRMScorer(args.endorm, model, *how, **settings)
             drawn = {}
             for name in paper_order(list(loaded)):
                 problems = loaded[name][0]
                 prompts = {p.id: write_prompt(args.template, p.problem) for p in problems}
                 print(f"{label}: {name}, {len(problems)} problems, {args.samples} samples each")
-                draw = partial(sample, load=load, backend=args.backend, dtype=args.dtype)
+                settings = {"backend": args.backend, "dtype": args.dtype}
+                draw = partial(sample, load=load, trust_remote_code=args.trust_remote_code, **settings)
                 path = output / label / f"{name}.samples.jsonl"
                 drawn[name] = prompts, draw(path, model, list(prompts), list(prompts.values()), how)
             samplers.clear()  # its memory is EndoRM's now

@@ -80,6 +80,7 @@ class EndoRMScorer:
         model: name or folder of the base that judges.
         policy: name or folder of what wrote the samples.
         cache: folder for the per-token scores.
+        trust_remote_code: run Python code that comes with the models.
         settings: of `EndoRM`: alpha, discount, floor, form, reduce.
 
     Raises:
@@ -87,14 +88,23 @@ class EndoRMScorer:
     """
 
     def __init__(
-        self, model: str, policy: str, cache: str, dtype: str = "auto", device: str | None = None, **settings
+        self,
+        model: str,
+        policy: str,
+        cache: str,
+        dtype: str = "auto",
+        device: str | None = None,
+        trust_remote_code: bool = False,
+        **settings,
     ):
-        self.tokenizer = AutoTokenizer.from_pretrained(policy)
-        if self.tokenizer.get_vocab() != AutoTokenizer.from_pretrained(model).get_vocab():
+        self.tokenizer, its_own = (
+            AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code) for name in (policy, model)
+        )
+        if self.tokenizer.get_vocab() != its_own.get_vocab():
             raise ValueError(f"{model} has another tokenizer than {policy}: EndoRM scores need a base of its family")
         self.reward = EndoRM(None, self.tokenizer, **settings)
         self.cache = ScoreCache(cache, model, dtype, alphas=self.reward.alphas)
-        self._base = cache_result(lambda: FrozenBase(load_causal_lm(model, dtype, device)[0]))
+        self._base = cache_result(lambda: FrozenBase(load_causal_lm(model, dtype, device, trust_remote_code)[0]))
 
     def __call__(self, prompts: Mapping[str, str | list[dict]], rows: Sequence[dict]) -> np.ndarray:
         """(n,) rewards in nats of samples, given each problem's prompt. What was cut off is no complete response."""

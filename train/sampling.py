@@ -17,10 +17,18 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from rewards.encoding import encode_prompt
 from rewards.loading import default_device, load_causal_lm
-from rewards.score_cache import model_fingerprint
+from rewards.score_cache import adapter_files, hash_files, model_fingerprint, optional_file
+
+TEXT_FILES = [  # of a model, those that decide how its tokens are read, written and ended
+    GENERATION_CONFIG_NAME,
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("chat_template.jinja", "chat_template.json"),
+]
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,19 @@ def is_adapter(model: str) -> bool:
 
 
 def fingerprint(model: str) -> str:
-    """Hash that changes with the weights of a model, or of an adapter and its base."""
+    """Hash that changes with all that decides a model's responses to given token ids: its weights, of an adapter also
+    those of its base, and the files that say which tokens end a response and how tokens are written."""
     if not is_adapter(model):
-        return model_fingerprint(model)
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        digest.update((Path(model) / name).read_bytes())
-    config = json.loads((Path(model) / "adapter_config.json").read_text(encoding="utf-8"))
-    return digest.hexdigest() + model_fingerprint(config["base_model_name_or_path"])
+        return model_fingerprint(model) + hash_files(_found(model, TEXT_FILES))
+    adapter = adapter_files(model)
+    config = json.loads(adapter[0].read_text(encoding="utf-8"))
+    base, revision = config["base_model_name_or_path"], config.get("revision")
+    files = [*adapter, *_found(model, TEXT_FILES), *_found(base, [GENERATION_CONFIG_NAME], revision)]
+    return model_fingerprint(base, revision) + hash_files(files)
+
+
+def _found(model: str, names: Sequence[str], revision: str | None = None) -> list[Path]:
+    return [path for name in names if (path := optional_file(model, name, revision))]
 
 
 def end_ids(tokenizer, config: GenerationConfig) -> set[int]:
@@ -88,15 +101,17 @@ class TransformersSampler:
         model: name or folder, also of a LoRA adapter, which is merged into its base.
         dtype: "auto" (the checkpoint's), "float32" or "bfloat16".
         device: default CUDA where there is one, else the CPU.
+        trust_remote_code: run Python code that comes with the model.
     """
 
-    def __init__(self, model: str, dtype: str = "auto", device: str | None = None):
+    def __init__(self, model: str, dtype: str = "auto", device: str | None = None, trust_remote_code: bool = False):
         if is_adapter(model):
-            merged = AutoPeftModelForCausalLM.from_pretrained(model, dtype=dtype).merge_and_unload()
+            settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": trust_remote_code}
+            merged = AutoPeftModelForCausalLM.from_pretrained(model, **settings).merge_and_unload()
             self.model = merged.to(default_device(device)).eval()
         else:
-            self.model, _ = load_causal_lm(model, dtype, device)
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+            self.model, _ = load_causal_lm(model, dtype, device, trust_remote_code)
+        self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
         self.ends = end_ids(self.tokenizer, self.model.generation_config)
 
     @torch.inference_mode()
@@ -139,7 +154,7 @@ class VLLMSampler:
         ValueError: an adapter.
     """
 
-    def __init__(self, model: str, dtype: str = "auto", device: str | None = None):
+    def __init__(self, model: str, dtype: str = "auto", device: str | None = None, trust_remote_code: bool = False):
         if is_adapter(model):
             raise ValueError(f"{model} is an adapter: merge it with scripts/merge_adapter.py, or use transformers")
         try:
@@ -147,8 +162,8 @@ class VLLMSampler:
         except ImportError as error:
             message = "vLLM is not installed: pip install -e .[vllm], or use the transformers backend"
             raise ImportError(message) from error
-        self.model = LLM(model=model, dtype=dtype)
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.model = LLM(model=model, dtype=dtype, trust_remote_code=trust_remote_code)
+        self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
         try:
             declared = GenerationConfig.from_pretrained(model)
         except OSError:  # a model need not have one
@@ -212,6 +227,7 @@ def sample(
     how: Decoding,
     load: Callable[[], TransformersSampler | VLLMSampler],
     progress: bool = True,
+    trust_remote_code: bool = False,
     **settings,
 ) -> list[dict]:
     """Draw what is missing in a file of samples, and return all of it.
@@ -221,6 +237,8 @@ def sample(
         model: name or folder; its fingerprint is among the settings.
         ids, prompts: of the problems, as `rewards.encoding.encode_prompt` takes them.
         load: called for the sampler if, and only if, something is missing.
+        progress: show a progress bar, of responses.
+        trust_remote_code: run Python code that comes with the tokenizer.
         settings: further ones that a file is tied to, such as backend and dtype.
 
     Returns:
@@ -230,7 +248,7 @@ def sample(
         ValueError: the file was made with other settings.
     """
     path = Path(path)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     facts = {"model": fingerprint(model), "prompts": _hash(json.dumps([list(ids), encoded])), **asdict(how)}
     check_settings(path.with_suffix(".settings.json"), facts | settings)
@@ -246,8 +264,15 @@ def sample(
     if missing:
         if path.exists():
             os.truncate(path, sum(len(line) + 1 for line in done[:whole]))
-        draw = load()
-        with path.open("ab") as file, tqdm(total=len(ids) * how.samples, initial=whole, disable=not progress) as bar:
+        draw, total = load(), len(ids) * how.samples
+        bar = tqdm(
+            total=total,
+            initial=whole,
+            desc=f"sampling {path.name.partition('.')[0]}",
+            unit="response",
+            disable=not progress,
+        )
+        with path.open("ab") as file, bar:
             for batch in missing:
                 drawn = draw([encoded[i] for i, _, _ in batch], [seed for _, _, seed in batch], how)
                 rows = [_row(ids[i], s, out, draw) for (i, s, _), out in zip(batch, drawn, strict=True)]

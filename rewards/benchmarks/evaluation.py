@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser, data: str | None, output: str
     add("--dtype", default="auto", help="of the models: auto, float32, bfloat16")
     add("--device", help="default CUDA where there is one, else the CPU")
     add("--batch_tokens", type=int, default=8192, help="padded tokens in one forward")
+    add("--trust_remote_code", action="store_true", help="run Python code that comes with the models")
 
 
 def setting_of(args: argparse.Namespace) -> Setting:
@@ -81,6 +82,7 @@ def endorm_source(args: argparse.Namespace) -> EndoRMScores:
         dtype=args.dtype,
         device=args.device,
         batch_tokens=args.batch_tokens,
+        trust_remote_code=args.trust_remote_code,
     )
 
 
@@ -92,9 +94,12 @@ def judge_views(views: Mapping[str, Comparisons], args: argparse.Namespace, sour
         name, _, model = label.partition("=")
         if name == "endorm" and not model:
             source = source or endorm_source(args)
-            verdicts[label] = {v: endorm_verdicts(source, c, [setting_of(args)])[0] for v, c in views.items()}
+            setting = [setting_of(args)]
+            verdicts[label] = {
+                v: endorm_verdicts(source, c, setting, f"{label} {v}".strip())[0] for v, c in views.items()
+            }
             continue
-        settings = {"dtype": args.dtype, "device": args.device, "batch_tokens": args.batch_tokens}
+        settings = {name: getattr(args, name) for name in ("dtype", "device", "batch_tokens", "trust_remote_code")}
         if name in templates:
             settings["template"] = templates[name]
         judge = load_judge(name, model or args.model, reference=args.reference, **settings)
@@ -146,7 +151,7 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
     )
     rows = [{"setting": vars(s), "views": {}} for s in settings]
     for view, comparisons in views.items():
-        verdicts = endorm_verdicts(source, comparisons, settings)
+        verdicts = endorm_verdicts(source, comparisons, settings, f"endorm {view}".strip())
         for row, v in zip(rows, tqdm(verdicts, desc=f"sweep {view}".strip(), unit="setting")):
             scores = benchmark.summary(comparisons, v.outcome, draws=1)["scores"]
             row["views"][view] = {name: score["value"] for name, score in scores.items()}

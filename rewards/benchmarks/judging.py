@@ -62,15 +62,25 @@ class EndoRMScores:
         alphas: at which soft values are kept.
         cut: shorten responses beyond the model's positions instead of leaving them without a score.
         dtype, device, batch_tokens: of the frozen base, which is loaded only if the cache lacks something.
+        trust_remote_code: run Python code that comes with the model.
     """
 
     def __init__(
-        self, model: str, cache: str | Path, alphas=(1.0,), cut=False, dtype="auto", device=None, batch_tokens=8192
+        self,
+        model: str,
+        cache: str | Path,
+        alphas: Sequence[float] = (1.0,),
+        cut: bool = False,
+        dtype: str = "auto",
+        device: str | None = None,
+        batch_tokens: int = 8192,
+        trust_remote_code: bool = False,
     ):
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.positions = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
+        self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).get_text_config()
+        self.positions = getattr(config, "max_position_embeddings", None)
         self.cache, self.cut = ScoreCache(cache, model, dtype, alphas), cut
-        self._load = lambda: FrozenBase(load_causal_lm(model, dtype, device)[0], batch_tokens)
+        self._load = lambda: FrozenBase(load_causal_lm(model, dtype, device, trust_remote_code)[0], batch_tokens)
         self._base: FrozenBase | None = None
 
     @property
@@ -87,8 +97,11 @@ class EndoRMScores:
         self._base = self._base or self._load()
         return self._base
 
-    def score(self, comparisons: Comparisons) -> tuple[list[tuple[int, int]], ScoredResponses, list[str]]:
-        """Every response that fits: its (group, response) indices, the scores of them all, and notes on the others."""
+    def score(
+        self, comparisons: Comparisons, name: str = "endorm"
+    ) -> tuple[list[tuple[int, int]], ScoredResponses, list[str]]:
+        """Every response that fits: its (group, response) indices, the scores of them all, and notes on the others.
+        The progress bar has the name."""
         places, prompts, responses, too_long = [], [], [], 0
         for g, group in enumerate(comparisons.groups):
             prompt = encode_prompt(self.tokenizer, group.prompt)
@@ -107,7 +120,7 @@ class EndoRMScores:
                 responses.append(ids)
         if not places:
             raise ValueError(f"No response fits into the model's {self.positions} positions: use another model.")
-        scored = ScoredResponses(self.cache.score(self.base, prompts, responses))
+        scored = ScoredResponses(self.cache.score(self.base, prompts, responses, name=name))
         return places, scored, too_long_note(too_long, self.cut)
 
 
@@ -120,9 +133,11 @@ def too_long_note(count: int, cut: bool) -> list[str]:
     return [note]
 
 
-def endorm_verdicts(source: EndoRMScores, comparisons: Comparisons, settings: Sequence[Setting]) -> list[Verdicts]:
-    """EndoRM's verdicts under each setting, from one set of scores."""
-    places, scored, notes = source.score(comparisons)
+def endorm_verdicts(
+    source: EndoRMScores, comparisons: Comparisons, settings: Sequence[Setting], name: str = "endorm"
+) -> list[Verdicts]:
+    """EndoRM's verdicts under each setting, from one set of scores, whose progress bar has the name."""
+    places, scored, notes = source.score(comparisons, name)
     result = []
     for setting in settings:
         table = [[float("nan")] * len(group.responses) for group in comparisons.groups]

@@ -1,12 +1,14 @@
 """Samples: what is drawn, what a restart keeps, what it refuses."""
 
 import json
+import shutil
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from train.sampling import Decoding, TransformersSampler, VLLMSampler, cut, end_ids, fingerprint, sample
@@ -129,6 +131,58 @@ def test_an_adapter_is_merged_and_known_by_its_weights(rehearsal, tmp_path):
         VLLMSampler(str(tmp_path / "0.0"))
 
 
+def changed(path):
+    """Change a file in a way that keeps it readable."""
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        name = sorted(tensors)[0]
+        tensors[name].view(-1)[-1] += 1
+        save_file(tensors, path, {"format": "pt"})
+    else:
+        path.write_text(path.read_text() + "\n")
+
+
+def test_the_fingerprint_counts_all_that_makes_texts(rehearsal, tmp_path):
+    shutil.copytree(rehearsal, tmp_path / "copy")
+    prints = {fingerprint(rehearsal), fingerprint(str(tmp_path / "copy"))}
+    assert len(prints) == 1
+    names = ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"]
+    for name in [*names, "model.safetensors"]:
+        changed(tmp_path / "copy" / name)
+        prints.add(fingerprint(str(tmp_path / "copy")))
+    assert len(prints) == 1 + len(names) + 1
+    (tmp_path / "copy/README.md").write_text("read me")
+    assert fingerprint(str(tmp_path / "copy")) in prints
+
+
+def test_the_fingerprint_of_an_adapter_counts_all_of_its_files_and_its_base(rehearsal, tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(rehearsal, base)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(target_modules=["q_proj"]))
+    model.save_pretrained(adapter)
+    AutoTokenizer.from_pretrained(base).save_pretrained(adapter)
+    prints = [fingerprint(str(adapter))]
+    weights = adapter / "adapter_model.safetensors"
+    shutil.copy(weights, adapter / "adapter_model-00002-of-00002.safetensors")
+    prints.append(fingerprint(str(adapter)))
+    for path in (
+        weights,
+        adapter / "adapter_model-00002-of-00002.safetensors",
+        adapter / "adapter_config.json",
+        adapter / "tokenizer.json",
+        base / "model.safetensors",
+        base / "generation_config.json",
+    ):
+        changed(path)
+        prints.append(fingerprint(str(adapter)))
+    assert len(set(prints)) == len(prints)
+    for path in adapter.glob("*.safetensors"):
+        path.unlink()
+    (adapter / "adapter_model.bin").write_bytes(b"weights")
+    with pytest.raises(ValueError, match="has no adapter_model.safetensors: only weights in safetensors"):
+        fingerprint(str(adapter))
+
+
 def test_a_response_that_cannot_fit_is_an_error(saved_model):
     with pytest.raises(ValueError, match="64 positions: lower max_tokens to 61"):
         TransformersSampler(saved_model, device="cpu")([[5, 6, 7]], [0], Decoding(max_tokens=62))
@@ -147,7 +201,7 @@ def test_vllm_gets_a_seed_for_each_response(rehearsal, tmp_path, monkeypatch):
     seen = []
 
     class LLM:
-        def __init__(self, model, dtype):
+        def __init__(self, model, dtype, trust_remote_code):
             self.sampler = TransformersSampler(model, device="cpu")
 
         def generate(self, prompts, params):
