@@ -20,14 +20,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from rewards.batching import FORWARD_TOKENS, batches_by_prompt, batches_by_tokens
 from rewards.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
 from rewards.shared_prompt import can_share, shared_prompt
 from rewards.token_scores import TokenScores, split_statistics
 
-# Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
-WORTH_SHARING = 1.5
-# What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
-FORWARD_TOKENS = 256
 # Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
 CPU_PROGRESS_TOKENS = 1024
 
@@ -39,9 +36,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def unwrap_parallel(model: nn.Module) -> nn.Module:
-    """The module inside DDP and DeepSpeed wrappers, a PEFT model kept."""
-    while isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module
+    """The module inside DDP, DeepSpeed and torch.compile wrappers, a PEFT model kept."""
+    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
+        model = inner
     return model
 
 
@@ -126,7 +123,7 @@ class FrozenBase:
             progress: show a progress bar, of responses; or a function that is called with how many each batch has
                 scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
             share_prompts: responses to the same prompt share one forward over it, whose keys and values they attend
-                to, wherever that spares a third of their tokens or more (see `WORTH_SHARING`). A model that remembers
+                to, wherever that spares a third of their tokens or more (see `batching.WORTH_SHARING`). A model that remembers
                 a prompt in another way than by keys and values scores them apart.
             distribution: also entropies and self-certainties; the head's product is then made twice.
 
@@ -307,15 +304,15 @@ class FrozenBase:
         ours, theirs = self._inside_forward(both, ids)
         tolerance = 1e-3 if theirs.dtype == torch.float32 else 0.1
         theirs = theirs.float()
-        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
-            raise ValueError(
-                f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
-                f"(largest difference {(ours - theirs).abs().max():.3g}). Add its rule to LogitRule.from_config."
-            )
         if not torch.allclose(theirs[0, 0], theirs[1, 0], rtol=tolerance, atol=tolerance, equal_nan=True):
             raise ValueError(
                 f"{type(self._lm).__name__} lets a token see the one after it, so it is no causal language model and "
                 "its logits are no predictions. Choose a decoder-only model."
+            )
+        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
+                f"(largest difference {(ours - theirs).abs().max():.3g}). Add its rule to LogitRule.from_config."
             )
 
     def _check_input(self, prompt_ids, response_ids) -> None:
@@ -350,51 +347,3 @@ class FrozenBase:
         most = torch.tensor(rounds, device=self.device)
         dist.all_reduce(most, dist.ReduceOp.MAX)
         return int(most)
-
-
-def batches_by_prompt(prompts: Sequence[Sequence[int]], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group rows so that each batch has one prompt and with it at most `budget` padded tokens; rows for which that is
-    not worth while are in none.
-
-    Args:
-        prompts: token ids of each row's prompt.
-        lengths: tokens of each row, prompt and response.
-    """
-    same: dict[tuple[int, ...], list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        same.setdefault(tuple(prompt), []).append(i)
-    batches = []
-    for prompt, rows in same.items():
-        tokens = sum(lengths[i] for i in rows)
-        if tokens < WORTH_SHARING * (tokens - (len(rows) - 1) * (len(prompt) - 1)):
-            continue
-        rest = [lengths[i] - len(prompt) for i in rows]
-        apart = batches_by_tokens(rest, max(1, budget - len(prompt)), FORWARD_TOKENS + len(prompt))
-        batches += [[rows[k] for k in batch] for batch in apart]
-    return batches
-
-
-def batches_by_tokens(lengths: Sequence[int], budget: int, forward_tokens: int = FORWARD_TOKENS) -> list[list[int]]:
-    """Group row indices, longest first, at the least cost: padded tokens and `forward_tokens` for every batch.
-
-    A batch has rows x longest row <= budget; a longer row goes alone.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    padded = len(order) * max(lengths, default=0)
-    if order and padded <= budget and padded - sum(lengths) <= forward_tokens:
-        return [order]  # all that splitting could spare is less than another forward
-    best, starts = [0], []  # for the first k rows of the order: the least cost, and where their last batch starts
-    for k in range(1, len(order) + 1):
-        costs = {k - 1: best[k - 1] + lengths[order[k - 1]] + forward_tokens}
-        for j in range(k - 2, -1, -1):
-            tokens = (k - j) * lengths[order[j]]
-            if tokens > budget:
-                break
-            costs[j] = best[j] + tokens + forward_tokens
-        starts.append(min(costs, key=costs.get))
-        best.append(costs[starts[-1]])
-    batches: list[list[int]] = []
-    while order:
-        batches.append(order[starts[len(order) - 1] :])
-        del order[starts[len(order) - 1] :]
-    return batches[::-1]

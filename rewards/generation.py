@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
-from rewards.frozen_base import batches_by_tokens
+from rewards.batching import batches_by_tokens
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from torch.nn.functional import linear
 from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
+from rewards.batching import batches_by_tokens
 from rewards.encoding import check_lists, response_text
-from rewards.frozen_base import batches_by_tokens
 from rewards.loading import default_device, whole_weights
 
 

@@ -32,11 +32,12 @@ def ppo(model, folder, rewards=None, trainer_kwargs=None, **changes):
     return PPOTrainer(model, rewards, args, **kwargs)
 
 
-def grpo(model, folder, cls=EndoGRPOTrainer, rewards=None, **changes):
+def grpo(model, folder, cls=EndoGRPOTrainer, rewards=None, trainer_kwargs=None, **changes):
     settings = COMMON | {"max_steps": 2, "num_generations": 4, "beta": 0.01} | changes
     rewards = rewards or [EndoRM()]
     args = GRPOConfig(output_dir=str(folder), **settings)
-    return cls(model, rewards, args, train_dataset=PROMPTS, processing_class=tiny_tokenizer())
+    kwargs = {"train_dataset": PROMPTS, "processing_class": tiny_tokenizer()} | (trainer_kwargs or {})
+    return cls(model, rewards, args, **kwargs)
 
 
 def trained(trainer):

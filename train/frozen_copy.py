@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import re
+
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -75,7 +78,8 @@ def keep_adapter(model: nn.Module) -> str | None:
         ValueError: weights outside the adapter are trained too, and switching it off would not bring them back.
     """
     name = model.active_adapter
-    outside = [n for n, p in model.named_parameters() if p.requires_grad and f".{name}." not in n]
+    part = re.compile(rf"\.{re.escape(name)}(?=\.|$)")  # of a parameter's name, if it is the adapter's
+    outside = [n for n, p in model.named_parameters() if p.requires_grad and not part.search(n)]
     if outside:
         raise ValueError(
             f"Beside the adapter {len(outside)} other weights are trained (such as {outside[0]}), so that the frozen "
@@ -83,15 +87,15 @@ def keep_adapter(model: nn.Module) -> str | None:
         )
     if changes_nothing(model, name):
         return None
-    model.add_adapter(REF, model.peft_config[name])
+    config = copy.deepcopy(model.peft_config[name])
+    if hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # PiSSA and its like would take another start out of the base weights
+    model.add_adapter(REF, config)
     weights = dict(model.named_parameters())
     with torch.no_grad():
         for n, p in weights.items():
-            if f".{name}." in n:
-                weights[n.replace(f".{name}.", f".{REF}.")].copy_(p)
-    for n, p in weights.items():
-        if f".{REF}." in n:
-            p.requires_grad_(False)
+            if part.search(n):
+                weights[part.sub(f".{REF}", n)].copy_(p).requires_grad_(False)
     return REF
 
 

@@ -23,8 +23,8 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
 from rewards import FrozenBase
+from rewards.batching import batches_by_tokens
 from rewards.endorm import endogenous_rewards
-from rewards.frozen_base import batches_by_tokens
 from rewards.lm_head import BLOCKS, head_logits
 
 Ids = Sequence[Sequence[int]]

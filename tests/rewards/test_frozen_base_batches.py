@@ -5,7 +5,8 @@ import torch
 from conftest import tiny_model
 
 from rewards import FrozenBase
-from rewards.frozen_base import CPU_PROGRESS_TOKENS, FORWARD_TOKENS, batches_by_tokens
+from rewards.batching import FORWARD_TOKENS, batches_by_tokens
+from rewards.frozen_base import CPU_PROGRESS_TOKENS
 from rewards.score_cache import ScoreCache
 
 

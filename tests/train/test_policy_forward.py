@@ -1,0 +1,233 @@
+"""Before the first update the policy and the frozen base are one function, for every architecture, or it is said."""
+
+import logging
+
+import pytest
+import torch
+from conftest import VOCAB_SIZE, tiny_model, tiny_tokenizer
+from datasets import Dataset
+from helpers import COMMON, PROMPTS, grpo, history, ppo
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from trl import GRPOConfig
+
+from rewards import EndoRM, FrozenBase
+from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
+from train.policy_forward import switch_off_dropout
+from train.ppo_trainer import PPOConfig, PPOTrainer
+
+SIZES = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
+GPT = {"vocab_size": VOCAB_SIZE, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.2}
+NEO = {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_position_embeddings": 64}
+MAMBA = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8}
+ARCHITECTURES = {
+    "gpt2": GPT,
+    "gpt_bigcode": GPT,
+    "gpt_neo": NEO | {"attention_types": [[["global", "local"], 1]], "window_size": 8, "initializer_range": 0.2},
+    "opt": SIZES | {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.2},
+    "bloom": {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
+    "qwen2": SIZES,
+    "qwen3": SIZES,
+    "llama": SIZES,
+    "gemma2": SIZES | {"sliding_window": 8},
+    "gemma3_text": SIZES | {"sliding_window": 8},
+    "mistral": SIZES | {"sliding_window": 8},
+    "mixtral": SIZES | {"num_local_experts": 4, "router_jitter_noise": 0.1},
+    "falcon_h1": SIZES | MAMBA,
+}
+RATE = 0.1
+DROPOUTS = ["attention_dropout", "hidden_dropout", "resid_dropout", "embed_dropout", "activation_dropout", "dropout"]
+DROPOUTS += ["layerdrop", "attn_pdrop", "embd_pdrop", "resid_pdrop"]
+ADAPTED = {"mixtral": ["q_proj", "v_proj"], "falcon_h1": ["q_proj", "v_proj"]}  # PEFT takes no others there
+UNEQUAL = Dataset.from_dict({"prompt": ["a", "bc" * 9, "def", "g" * 13, "hij", "k", "lmnop", "q" * 17] * 4})
+
+
+def model_of(architecture, dropout=0.0):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture])
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_kl_before_the_first_update_with_dropout_and_unequal_prompts(architecture, lora, tmp_path):
+    """Dropout of every kind that the architecture has, and in the adapter; k3 as it is logged."""
+    extra = {"train_dataset": UNEQUAL}
+    if lora:
+        targets = ADAPTED.get(architecture, "all-linear")
+        extra["peft_config"] = LoraConfig(r=4, lora_dropout=RATE, target_modules=targets)
+    trainer = ppo(model_of(architecture, RATE), tmp_path, trainer_kwargs=extra, max_steps=1)
+    trainer.train()
+    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
+    assert abs(history(trainer, "kl/k1")[0]) < 1e-4
+    assert history(trainer, "clip_ratio/region_mean")[0] == 0.0
+
+
+def test_positions_are_those_of_each_prompt_alone(tmp_path):
+    """TRL's own padded forward of GPT-2 reads a short prompt as if it began late; here a row is what it is alone."""
+    model = model_of("gpt2").eval()
+    alone = FrozenBase(model_of("gpt2")).score([[5], [6] * 9], [[7, 8], [9, 2]])
+    trainer = grpo(model, tmp_path, rewards=[EndoRM()])
+    ids = torch.tensor([[0] * 8 + [5, 7, 8], [6] * 9 + [9, 2]])
+    mask = torch.tensor([[0] * 8 + [1] * 3, [1] * 11])
+    with torch.no_grad():
+        found = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 2)[0]
+    torch.testing.assert_close(found, torch.stack([s.log_probs for s in alone]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ["rwkv"])
+def test_what_reads_padding_is_refused_and_the_cause_named(architecture, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2, "context_length": 64}
+    config = AutoConfig.for_model(architecture, **sizes, bos_token_id=1, eos_token_id=2)
+    model = AutoModelForCausalLM.from_config(config)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    trainer = ppo(model, tmp_path, trainer_kwargs={"train_dataset": UNEQUAL}, max_steps=1)
+    with pytest.raises(ValueError, match="k3 is .* nats a token.*padded on the left differ.*one length"):
+        trainer.train()
+
+
+def test_a_policy_that_was_changed_is_found(saved_model, tmp_path):
+    trainer = ppo(saved_model, tmp_path, max_steps=1)
+    with torch.no_grad():
+        for p in trainer.model.parameters():
+            p.mul_(1.05)
+    with pytest.raises(ValueError, match="weights changed since the trainer was made"):
+        trainer.train()
+
+
+def test_another_frozen_base_may_differ(saved_model, tmp_path):
+    other = tiny_model(seed=3, initializer_range=0.2)
+    trainer = ppo(saved_model, tmp_path, trainer_kwargs={"frozen_base": other}, max_steps=1)
+    trainer.train()
+    assert history(trainer, "kl/k3")[0] > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2", "opt", "bloom", "mixtral"])
+def test_a_training_forward_without_dropout_is_no_lottery(architecture):
+    model = model_of(architecture, RATE)
+    model.train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert not torch.equal(model(ids).logits, model(ids).logits)
+        assert switch_off_dropout(model) == RATE
+        assert torch.equal(model(ids).logits, model(ids).logits)
+    assert switch_off_dropout(model) == 0.0
+
+
+@pytest.mark.parametrize("config", [PPOConfig, EndoGRPOConfig])
+def test_dropout_that_is_asked_for_stays_and_is_warned_of(config, tmp_path, caplog):
+    model = model_of("qwen2", RATE)
+    args = config(str(tmp_path), **(COMMON | {"max_steps": 1, "disable_dropout": False, "num_generations": 4}))
+    trainer_class = PPOTrainer if config is PPOConfig else EndoGRPOTrainer
+    with caplog.at_level(logging.WARNING):
+        trainer = trainer_class(model, [EndoRM()], args, train_dataset=PROMPTS, processing_class=tiny_tokenizer())
+    assert "disable_dropout is false" in caplog.text
+    trainer.train()
+    assert history(trainer, "kl/k3")[0] > 1e-3
+
+
+def test_trls_own_config_asks_for_nothing(tmp_path):
+    args = GRPOConfig(str(tmp_path), **(COMMON | {"max_steps": 1, "num_generations": 4, "beta": 0.01}))
+    kwargs = {"train_dataset": PROMPTS, "processing_class": tiny_tokenizer()}
+    trainer = EndoGRPOTrainer(model_of("qwen2", RATE), [EndoRM()], args, **kwargs)
+    trainer.train()
+    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
+
+
+@pytest.mark.parametrize("start", [{"init_lora_weights": False}, {"init_lora_weights": "pissa"}, {"use_dora": True}])
+def test_an_adapter_that_is_not_zero_is_a_part_of_the_frozen_base(start, saved_model, tmp_path):
+    """Of a trained adapter, one with a start of its own, and one that has more than two factors."""
+    plain = AutoModelForCausalLM.from_pretrained(saved_model)
+    count = sum(p.numel() for p in plain.parameters())
+    model = get_peft_model(plain, LoraConfig(r=4, target_modules="all-linear", **start))
+    with torch.no_grad():
+        expected = model.eval()(torch.tensor([[5, 6, 8, 9, 2]])).logits.log_softmax(-1)
+    trainer = ppo(model, tmp_path, max_steps=4, learning_rate=0.02)
+    adapter = sum(p.numel() for n, p in trainer.model.named_parameters() if ".default." in n)
+    assert sum(p.numel() for p in trainer.model.parameters()) == count + 2 * adapter  # no second copy of the weights
+    trainer.train()
+    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
+    assert abs(history(trainer, "kl/k3")[-1]) > 1e-4  # the policy has moved
+    scores = trainer.frozen_base.score([[5, 6]], [[8, 9, 2]])[0]  # and the frozen base has not
+    found = expected[0, 1:4].gather(1, torch.tensor([[8], [9], [2]]))[:, 0]
+    torch.testing.assert_close(scores.log_probs, found, atol=1e-4, rtol=1e-4)
+    assert trainer.model.active_adapter == "default"
+    assert all(p.requires_grad == (".default." in n) for n, p in trainer.model.named_parameters())
+
+
+def test_weights_beside_the_adapter_may_not_be_trained(saved_model, tmp_path):
+    lora = LoraConfig(r=4, target_modules="all-linear", bias="all")
+    with pytest.raises(ValueError, match=r'LoraConfig\(bias="none"\)'):
+        ppo(saved_model, tmp_path, trainer_kwargs={"peft_config": lora})
+
+
+def test_lora_on_the_embeddings(saved_model, tmp_path):
+    lora = LoraConfig(r=4, target_modules=["embed_tokens", "q_proj"])
+    trainer = ppo(saved_model, tmp_path, trainer_kwargs={"peft_config": lora}, max_steps=2)
+    trainer.train()
+    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
+
+
+# ---------------------------------------------------------------------- refused
+
+
+def small_t5():
+    sizes = {"vocab_size": VOCAB_SIZE, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    return T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0))
+
+
+def small_bert():
+    sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    return BertLMHeadModel(BertConfig(**sizes, num_attention_heads=2, initializer_range=0.5))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_an_encoder_decoder_is_refused(by_name, tmp_path):
+    model = small_t5()
+    if by_name:
+        model.save_pretrained(tmp_path / "t5")
+        model = str(tmp_path / "t5")
+    with pytest.raises(ValueError, match="is an encoder-decoder.*decoder-only"):
+        ppo(model, tmp_path)
+
+
+def test_an_encoder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="see the one after it"):
+        FrozenBase(small_bert()).score([[5, 6]], [[7, 2]])
+    model = small_bert()
+    model.save_pretrained(tmp_path / "bert")
+    config = AutoConfig.from_pretrained(tmp_path / "bert")
+    config.architectures = ["BertForMaskedLM"]
+    config.save_pretrained(tmp_path / "bert")
+    with pytest.raises(ValueError, match="cannot generate text"):
+        ppo(str(tmp_path / "bert"), tmp_path)
+
+
+def test_images_are_refused(saved_model, tmp_path):
+    data = PROMPTS.add_column("image", [None] * len(PROMPTS))
+    for algorithm in (ppo, grpo):
+        with pytest.raises(ValueError, match="trained on images.*without image columns"):
+            algorithm(saved_model, tmp_path, trainer_kwargs={"train_dataset": data})
