@@ -123,8 +123,8 @@ class FrozenBase:
             progress: show a progress bar, of responses; or a function that is called with how many each batch has
                 scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
             share_prompts: responses to the same prompt share one forward over it, whose keys and values they attend
-                to, wherever that spares a third of their tokens or more (see `batching.WORTH_SHARING`). A model that remembers
-                a prompt in another way than by keys and values scores them apart.
+                to, wherever that spares a third of their tokens or more (see `batching.WORTH_SHARING`). A model that
+                remembers a prompt in another way than by keys and values scores them apart.
             distribution: also entropies and self-certainties; the head's product is then made twice.
 
         Returns:

@@ -60,6 +60,26 @@ class Critic(nn.Module):
         return self.coefficient * soft_values + self.shift + self.scale * self.mlp(features)[:, 0]
 
     @torch.no_grad()
+    def start(self, errors: Tensor, reduce_sum=lambda t: t) -> Tensor:
+        """Before anything was learned: shift all values by the mean error of the first rollout's.
+
+        With lambda below 1 an estimate leans on values, and values of 0 would make each token's advantage a matter of
+        how far it is from the end.
+
+        Args:
+            errors: (N,) undiminished returns (lambda 1) minus values, of this process's states.
+
+        Returns:
+            the shift, a scalar; 0 if something was learned before.
+        """
+        if self.rollouts > 0:
+            return torch.zeros_like(self.shift)
+        n, total = reduce_sum(torch.stack([errors.new_tensor(len(errors)), errors.sum()]).double()).unbind()
+        shift = (total / n.clamp(min=1)).to(self.shift)
+        self.shift += shift
+        return shift
+
+    @torch.no_grad()
     def follow(self, soft_values: Tensor, values: Tensor, returns: Tensor, reduce_sum=lambda t: t) -> None:
         """Let shift and scale follow a rollout's returns.
 

@@ -172,9 +172,11 @@ class PPOTrainer(EndoGRPOTrainer):
             output["old_per_token_logps"] = self._policy_log_probs(output)
             self._log_kl(output, output["old_per_token_logps"])
         self.rollout = replace(self.rollout, log_probs=output["old_per_token_logps"].float())
-        states = self._states(self.rollout)
-        self.rollout, spread = self._with_advantages(self.rollout, states)
+        rewards = self._summed_rewards(self.rollout)
+        states = self._states(self.rollout, rewards)
+        self.rollout, spread = self._with_advantages(self.rollout, rewards, states)
         output["advantages"] = self.rollout.advantages
+        self._log_token_rewards(self.rollout, rewards)
         self._log_values(self.rollout, spread)
         if self.rollout.training:
             self._fit_critic(self.rollout, states)
@@ -183,30 +185,33 @@ class PPOTrainer(EndoGRPOTrainer):
         self.rollout = None  # its hidden states are no longer needed
         return output
 
-    def _states(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+    def _states(self, rollout: Rollout, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states (M, H), soft values (M,) and the critic's values (M,) of the states before all M tokens."""
         hidden = torch.cat([s.hidden[:-1] for s in rollout.frozen])
         soft_values = torch.cat([s.v[self.alphas[0]][:-1] for s in rollout.frozen])
         with torch.no_grad():
-            return hidden, soft_values, self.critic.critic(hidden, soft_values)
+            values = self.critic.critic(hidden, soft_values)
+        if rollout.training:
+            advantages, _ = self._gae(rollout, rewards, values, lam=1.0)
+            values = values + self.critic.critic.start(advantages[rollout.mask.bool()], self._sum_over_processes)
+        return hidden, soft_values, values
 
-    def _with_advantages(self, rollout: Rollout, states: tuple[Tensor, Tensor, Tensor]) -> tuple[Rollout, Tensor]:
+    def _gae(self, rollout: Rollout, rewards: Tensor, values: Tensor, lam: float) -> tuple[Tensor, Tensor]:
+        """Advantages and returns (B, T) from rewards (B, T) and the values (M,) of all states."""
+        padded = rollout.pad(values.split([len(ids) for ids in rollout.response_ids]), rewards.shape[1])
+        nothing_beyond = torch.zeros(len(rewards), device=rewards.device)  # see the class's docstring
+        return gae(rewards, padded, nothing_beyond, rollout.mask, self.args.gamma, lam)
+
+    def _with_advantages(self, rollout: Rollout, rewards: Tensor, states: tuple) -> tuple[Rollout, Tensor]:
         """The rollout with values, returns and advantages, and the advantages' std before whitening."""
-        args, mask = self.args, rollout.mask
-        lengths = [len(ids) for ids in rollout.response_ids]
-        values = rollout.pad(states[2].split(lengths), mask.shape[1])
-        k1 = kl_k1(rollout.log_probs, rollout.ref_log_probs) * mask
-        rewards = self._summed_rewards(rollout) - args.kl_coef * k1
-        nothing_beyond = torch.zeros(len(mask), device=mask.device)
-        advantages, returns = gae(rewards, values, nothing_beyond, mask, args.gamma, args.lam)
-        white, spread = whiten(advantages, mask, args.whiten_floor, self._sum_over_processes)
-        advantages = white if args.whiten_advantages else advantages
-        rollout = replace(rollout, values=values * mask, advantages=advantages, returns=returns, token_rewards={})
-        self._log_token_rewards(rollout, rewards)
-        return rollout, spread
+        advantages, returns = self._gae(rollout, rewards, states[2], self.args.lam)
+        white, spread = whiten(advantages, rollout.mask, self.args.whiten_floor, self._sum_over_processes)
+        known = {"values": returns - advantages, "returns": returns}
+        return replace(rollout, advantages=white if self.args.whiten_advantages else advantages, **known), spread
 
     def _summed_rewards(self, rollout: Rollout) -> Tensor:
-        """(B, T): every reward function's tokens, weighted and added; sequence rewards on the last own token."""
+        """(B, T): every reward function's tokens, weighted and added, minus the KL penalty; sequence rewards on the
+        last own token."""
         mask, rewards = rollout.mask, rollout.local(rollout.rewards)
         total = torch.zeros(mask.shape, device=mask.device)
         index, ends = torch.arange(len(mask), device=mask.device), last_own(mask)
@@ -217,7 +222,8 @@ class PPOTrainer(EndoGRPOTrainer):
             else:
                 total[index, ends] += weight * rewards[:, i].nan_to_num()
         total[index, ends] -= self.args.missing_eos_penalty * rollout.cut_off
-        return total * mask
+        k1 = kl_k1(rollout.log_probs, rollout.ref_log_probs)
+        return (total - self.args.kl_coef * k1) * mask
 
     def _fit_critic(self, rollout: Rollout, states: tuple[Tensor, Tensor, Tensor]) -> None:
         """On the states before the tokens that are learned from."""
