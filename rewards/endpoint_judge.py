@@ -2,11 +2,11 @@
 
 P("Yes") is read from `top_logprobs` of the first token that the server would write (POST /chat/completions with
 `logprobs`). A server lists only its likeliest tokens. What is listed of an answer, with and without white space around
-it, is summed. An answer of which nothing is listed gets a bound: as many times the least likely token listed as an
-answer has spellings, and no more than the list leaves of 1, nor than an answer that is listed. Where neither answer is
-listed both get the same: a tie, or 0.5 among the two. The share of questions with a bound is logged as
-`NAME/unlisted`: near 1, the server says something else than the answers, for instance begins to think. A warning says
-which answers those were.
+it, is summed; a spelling that is not listed would add no more than the least likely token that is. An answer of which
+nothing is listed gets a bound: as many times that least token as an answer has spellings, and no more than the list
+leaves of 1, nor than an answer that is listed, so that it never wins against one. Where neither answer is listed both
+get the same: a tie, or 0.5 among the two. The share of questions with a bound is logged as `NAME/unlisted`: near 1,
+the server says something else than the answers, for instance begins to think. A warning says which answers those were.
 
 vLLM puts the token that it drew first, where it takes the place of the least likely one. So temperature 0 is asked
 for: then this is the likeliest token, and a question's list always the same. (With another one in `extra_body` a bound

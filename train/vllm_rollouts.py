@@ -13,7 +13,8 @@ And one is refused. vLLM's log-probs are those of what it samples from (processe
 the trainer's are, but also after top-k, top-p, penalties and whatever else changes the distribution, of which the
 trainer's know nothing. The ratio is then the probability that the cut kept, in TRL's default mode its product over a
 response, which is near 0 and takes the gradient with it. Without the correction the policy is updated as after
-transformers' own generation: at log-probs before the cut.
+transformers' own generation: at log-probs before the cut. A server that gives raw_logprobs is right at temperature 1
+only, of which TRL warns.
 """
 
 import functools
