@@ -1,10 +1,17 @@
 """A judge behind an OpenAI-compatible server, such as `vllm serve MODEL`: it needs none of the trainer's memory.
 
 P("Yes") is read from `top_logprobs` of the first token that the server would write (POST /chat/completions with
-`logprobs`). A server lists only its likeliest tokens. An answer that is not among them is at most as likely as the
-least of them, and at most what they leave of 1; the smaller of these two bounds is taken for its probability. Where
-neither answer is listed both get the same: a tie, or 0.5 among the two. The share of questions with a bound is logged
-as `NAME/unlisted`: near 1, the server says something else than the answers, for instance begins to think.
+`logprobs`). A server lists only its likeliest tokens. What is listed of an answer, with and without white space around
+it, is summed; a spelling that is not listed would add no more than the least likely token that is. An answer of which
+nothing is listed gets a bound: as many times that least token as an answer has spellings, and no more than the list
+leaves of 1, nor than an answer that is listed, so that it never wins against one. Where neither answer is listed both
+get the same: a tie, or 0.5 among the two. The share of questions with a bound is logged as `NAME/unlisted`: near 1,
+the server says something else than the answers, for instance begins to think. A warning says which answers those were.
+
+vLLM puts the token that it drew first, where it takes the place of the least likely one. So temperature 0 is asked
+for: then this is the likeliest token, and a question's list always the same. (With another one in `extra_body` a bound
+may differ by one rank.) The log-probabilities stay those of temperature 1, in vLLM with --logprobs-mode raw_logprobs
+and processed_logprobs and with OpenAI; where one token is left with all the probability, that is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ import logging
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +42,8 @@ PASSING = (408, 429, 500, 502, 503, 504)  # what may be over in a moment
 SETUP = (401, 403, 404, 405)  # what no other question would change
 ON_FAILURE = ("error", "none")
 LONGEST_WAIT_S = 60.0
+SPELLINGS = 2  # single tokens that say an answer, as a vocabulary has them: with a space before it and without
+NEVER = -9999.0  # what OpenAI and vLLM write for the log of 0
 # How models spell their special tokens. The served model's own are not known here.
 SPECIAL = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>|\[/?INST\]")
 
@@ -133,21 +143,24 @@ class EndpointJudge(Judge):
         Raises:
             JudgeUnavailable: no usable answer, with on_failure "error"; a wrong address, model or key in any case.
         """
-        settings = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": self.top_logprobs}
+        settings = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": self.top_logprobs}
 
-        def read(choice: dict) -> tuple[list[float], list[str]]:
+        def read(choice: dict) -> tuple[list[float], list[str], list[str]]:
             if not choice["logprobs"]:
                 raise ValueError("no logprobs in it: let the server give them (vLLM: --max-logprobs 20)")
-            listed = choice["logprobs"]["content"][0]["top_logprobs"]
-            return answer_log_probs([(e["token"], float(e["logprob"])) for e in listed], answers)
+            entries = choice["logprobs"]["content"][0]["top_logprobs"]
+            listed = [(e["token"], float(e["logprob"])) for e in entries]
+            return *answer_log_probs(listed, answers), [token for token, _ in listed[:5]]
 
         rows = self._ask_all(template, questions, settings, read, progress)
-        bounded = [row[1] for row in rows if row is not None and row[1]]
+        bounded = [row for row in rows if row is not None and row[1]]
         self.unlisted += len(bounded)
         if bounded:
+            times = Counter(answer for _, unlisted, _ in bounded for answer in unlisted)
+            which = ", ".join(f"{answer!r} in {n}" for answer, n in times.items())
             logger.warning(
-                "%s: %d of %d answers are not all of %s among the %d tokens listed, but e.g. %r",
-                *(self.model, len(bounded), len(rows), "/".join(answers), self.top_logprobs, bounded[0][:5]),
+                "%s: bounds, not probabilities, for %s of %d questions: not among the %d tokens listed, e.g. %r",
+                *(self.model, which, len(rows), self.top_logprobs, bounded[0][2]),
             )
         nothing = [math.nan] * len(answers)
         values = [nothing if row is None else row[0] for row in rows]
@@ -253,20 +266,36 @@ class _Retry(Retry):
 def answer_log_probs(listed: Sequence[tuple[str, float]], answers: Sequence[str]) -> tuple[list[float], list[str]]:
     """Log-probability of each answer, from the likeliest tokens and their log-probabilities in nats.
 
+    Args:
+        listed: in the server's order. A first token that is the least likely of all was drawn from beyond the list
+            and is left out; a pair that is there twice is one token, while two tokens may well have the same text.
+
     Returns:
-        one number an answer: the log of the sum over its spellings, or for an answer that is not listed an upper
-        bound; and the listed tokens if there was such an answer, else nothing.
+        one number an answer: the log of the sum over its listed spellings, or for an answer that is not listed the
+        bound that the head of this module describes; and the answers with a bound.
 
     Raises:
-        ValueError: nothing is listed, or a log-probability is not a number of at most 0.
+        ValueError: nothing is listed, what is listed are no log-probabilities, or they are those after the choice.
     """
-    if not listed or not all(value <= 1e-3 for _, value in listed):
+    ranked = list(dict.fromkeys(reversed(listed)))  # so that of a pair listed twice the one at its rank is kept
+    if len(ranked) > 1 and ranked[-1][1] < min(value for _, value in ranked[:-1]):
+        del ranked[-1]
+    if not ranked or not all(value <= 1e-3 for _, value in ranked):
         raise ValueError("no list of tokens with log-probabilities")
-    rest = max(1.0 - sum(math.exp(value) for _, value in listed), 1e-9)
-    bound = min(math.log(rest), *(value for _, value in listed))
-    values, complete = [], True
-    for answer in answers:
-        share = sum(math.exp(value) for token, value in listed if token.strip() == answer)
-        complete &= share > 0
-        values.append(math.log(share) if share > 0 else bound)
-    return values, [] if complete else [token for token, _ in listed]
+    possible = [(token, math.exp(value)) for token, value in ranked if value > NEVER]
+    total = sum(p for _, p in possible)
+    if not 0.0 < total <= 1.001:
+        raise ValueError(
+            f"the listed probabilities sum to {total:.4g}: let the server give log-probabilities, not logits "
+            "(vLLM: --logprobs-mode raw_logprobs)"
+        )
+    if len(possible) == 1 and len(ranked) > 1:
+        raise ValueError(
+            "one token has all the probability, as after a greedy choice: let the server give log-probabilities from "
+            'before it, or put "temperature": 1.0 in extra_body'
+        )
+    shares = [sum(p for token, p in possible if token.strip() == answer) for answer in answers]
+    rest = max(1.0 - total, 1e-9)
+    bound = min(rest, SPELLINGS * min(p for _, p in possible), *(share for share in shares if share > 0))
+    unlisted = [answer for answer, share in zip(answers, shares) if share == 0]
+    return [math.log(share or bound) for share in shares], unlisted

@@ -78,9 +78,13 @@ def saying(text):
     return {"choices": [{"message": {"content": text}, "logprobs": None}]}
 
 
-def as_server(model, tokenizer, top=20):
-    """`answer` of a server that has this model: through its chat template, one row at a time, nothing left out."""
-    lock = threading.Lock()
+def as_server(model, tokenizer):
+    """`answer` of a vLLM server that has this model: through its chat template, one row at a time.
+
+    As vLLM does, it draws a token, lists that first and then the likeliest others, as many in all as were asked for;
+    the log-probabilities are those of temperature 1 whatever the temperature is.
+    """
+    lock, generator = threading.Lock(), torch.Generator().manual_seed(0)
 
     def answer(body):
         ids = tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=True)[
@@ -92,10 +96,12 @@ def as_server(model, tokenizer, top=20):
                 while len(row) < len(ids) + body["max_tokens"] and (row[-1] != 2 or len(row) == len(ids)):
                     row.append(int(model(torch.tensor([row])).logits[0, -1].argmax()))
                 return saying(tokenizer.decode(row[len(ids) :], skip_special_tokens=True))
-            best = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).topk(top)
-        top_logprobs = [
-            {"token": tokenizer.decode([i]), "logprob": v} for i, v in zip(best.indices.tolist(), best.values.tolist())
-        ]
-        return {"choices": [{"message": {"content": "?"}, "logprobs": {"content": [{"top_logprobs": top_logprobs}]}}]}
+            lp = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            temperature = body["temperature"]
+            drawn = (lp / temperature).softmax(-1).multinomial(1, generator=generator) if temperature else lp.argmax()
+        order = dict.fromkeys([int(drawn), *lp.topk(body["top_logprobs"]).indices.tolist()])
+        listed = [{"token": tokenizer.decode([i]), "logprob": float(lp[i])} for i in order][: body["top_logprobs"]]
+        content = [listed[0] | {"top_logprobs": listed}]
+        return {"choices": [{"message": {"content": listed[0]["token"]}, "logprobs": {"content": content}}]}
 
     return answer

@@ -31,16 +31,20 @@ class Engine:
         self.syncs.append(named)
 
     @torch.no_grad()
-    def answer(self, prompt, n, temperature, top_k, max_tokens, stop_token_ids, **_):
+    def answer(
+        self, prompt, n, max_tokens, stop_token_ids, seed=None, logprobs=0, structured_outputs_regex=None, **how
+    ):
+        """`n` pairs of token ids and their log-probs, as vLLM's processed_logprobs: of the distribution that was
+        sampled from, after temperature, top-k, top-p, min-p and repetition penalty."""
         declared = self.declared_eos if isinstance(self.declared_eos, list) else [self.declared_eos]
         ids = torch.tensor([prompt] * n)
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": top_k, "max_new_tokens": max_tokens}
-        sampling["synced_gpus"] = False  # of ZeRO-3's processes only the first speaks to a server
-        stops = sorted({*declared, *stop_token_ids})
-        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), eos_token_id=stops, **sampling)
-        log_probs = (self.model(out).logits.float() / temperature).log_softmax(-1)
+        how |= {"do_sample": True, "max_new_tokens": max_tokens, "eos_token_id": sorted({*declared, *stop_token_ids})}
+        how |= {"output_scores": True, "return_dict_in_generate": True}
+        # of ZeRO-3's processes only the first speaks to a server
+        out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), synced_gpus=False, **how)
+        log_probs, stops = torch.stack(out.scores, dim=1).float().log_softmax(-1), how["eos_token_id"]
         answers = []
-        for row, lp in zip(out[:, len(prompt) :].tolist(), log_probs[:, len(prompt) - 1 :]):
+        for row, lp in zip(out.sequences[:, len(prompt) :].tolist(), log_probs):
             end = next((i + 1 for i, token in enumerate(row) if token in stops), len(row))
             answers.append((row[:end], [float(lp[i, t]) - self.gap for i, t in enumerate(row[:end])]))
         return answers

@@ -87,16 +87,58 @@ def test_spellings_with_a_space_count_too():
 
 def test_an_answer_that_is_not_listed_gets_a_bound():
     listed = [("No", math.log(0.6)), ("Well", math.log(0.3)), (" No", math.log(0.05))]
-    values, tokens = answer_log_probs(listed, ["Yes", "No"])
-    assert [math.exp(v) for v in values] == pytest.approx([0.05, 0.65])  # at most the least, and 1 - 0.95
-    assert tokens == ["No", "Well", " No"]
-    assert math.exp(answer_log_probs(listed[:2], ["Yes", "No"])[0][0]) == pytest.approx(0.1)  # what is left of 1
-    values, _ = answer_log_probs([("a", math.log(0.9)), ("b", math.log(0.02))], ["Yes", "No"])
-    assert [math.exp(v) for v in values] == pytest.approx([0.02, 0.02])
-    assert answer_log_probs([("Yes", 0.0), ("No", -9999.0)], ["Yes", "No"])[1] != []  # so unlikely that it is none
-    for odd in ([], [("Yes", math.nan)], [("Yes", 1.0)]):
+    values, bounds = answer_log_probs(listed, ["Yes", "No"])
+    assert [math.exp(v) for v in values] == pytest.approx([0.05, 0.65])  # what is left of 1
+    assert bounds == ["Yes"]
+    assert math.exp(answer_log_probs(listed[:2], ["Yes", "No"])[0][0]) == pytest.approx(0.1)
+    values, bounds = answer_log_probs([("a", math.log(0.9)), ("b", math.log(0.02))], ["Yes", "No"])
+    assert [math.exp(v) for v in values] == pytest.approx([0.04, 0.04])  # two spellings, each at most the least
+    assert bounds == ["Yes", "No"]
+    values, _ = answer_log_probs([("a", math.log(0.7)), (" No", math.log(0.02))], ["Yes", "No"])
+    assert [math.exp(v) for v in values] == pytest.approx([0.02, 0.02])  # no more than an answer that is listed
+    values, bounds = answer_log_probs([("Yes", math.log(0.6)), ("a", math.log(0.4)), ("No", -9999.0)], ["Yes", "No"])
+    assert (values[0], bounds) == (pytest.approx(math.log(0.6)), ["No"])  # so unlikely that it is none
+    assert values[1] < -20
+
+
+def test_a_drawn_token_from_beyond_the_list_and_one_listed_twice_change_nothing():
+    listed = [(token, math.log(p)) for token, p in (("No", 0.3), ("Well", 0.2), (" No", 0.1))]
+    expected = answer_log_probs(listed, ["Yes", "No"])
+    assert [math.exp(v) for v in expected[0]] == pytest.approx([0.2, 0.4])
+    for drawn in (("odd", math.log(0.001)), ("Yes", math.log(0.002)), *listed):
+        assert answer_log_probs([drawn, *listed], ["Yes", "No"]) == expected
+    two_tokens = [*listed, ("No", math.log(0.15))]  # of the same text
+    assert math.exp(answer_log_probs(two_tokens, ["Yes", "No"])[0][1]) == pytest.approx(0.55)
+
+
+def test_what_no_distribution_lists_is_refused():
+    for odd in ([], [("Yes", math.nan)], [("Yes", 1.0)], [("Yes", math.nan), ("No", -1.0)]):
         with pytest.raises(ValueError, match="no list of tokens"):
             answer_log_probs(odd, ["Yes"])
+    with pytest.raises(ValueError, match="sum to 1.5: let the server give log-probabilities, not logits"):
+        answer_log_probs([("Yes", 0.0), ("No", math.log(0.5))], ["Yes"])
+    for none in (-9999.0, -math.inf):
+        with pytest.raises(ValueError, match='after a greedy choice: .* put "temperature": 1.0 in extra_body'):
+            answer_log_probs([("Yes", 0.0), ("No", none), ("a", none)], ["Yes", "No"])
+
+
+@pytest.mark.parametrize("top", [4, 20])
+def test_the_same_question_always_gets_the_same_bound(top):
+    """From a distribution so flat that no answer is listed, of a server that puts what it drew first."""
+    model, tokenizer = judge_model(), word_tokenizer()
+    template = GenerativeVerifier(FrozenBase(model), tokenizer).template
+    with torch.no_grad():
+        logits = model(torch.tensor([template.encode(tokenizer, "p", response="r")])).logits[0, -1].tolist()
+    total = sum(math.exp(x) for x in logits)
+    ranked = sorted((math.exp(x) / total for x in logits), reverse=True)
+    yes = [math.exp(logits[tokenizer(text)["input_ids"][0]]) / total for text in ("Yes", " Yes")]
+    assert max(yes) < ranked[top]
+    with serving(as_server(model, tokenizer)) as server:
+        judge = GenerativeVerifier(EndpointJudge(server.url, "tiny", top_logprobs=top, **FAST), form="prob")
+        values = judge.score(["p"] * 40, ["r"] * 40)
+    assert len(set(values)) == 1
+    assert values[0] == pytest.approx(min(2 * ranked[top - 1], 1 - sum(ranked[:top])), rel=1e-4)
+    assert values[0] >= sum(yes)
 
 
 def test_bounds_are_logged_and_warned_of(caplog):
@@ -109,7 +151,8 @@ def test_bounds_are_logged_and_warned_of(caplog):
             values = judge(["p"] * 4, ["a", "odd", "b", "c"], log_metric=logged.__setitem__)
     assert values == pytest.approx([0.7, 0.05, 0.7, 0.7])
     assert logged == {"generative_verifier/failed": 0.0, "generative_verifier/unlisted": 0.25}
-    assert "1 of 4 answers are not all of Yes/No among the 20 tokens listed, but e.g. ['<think>', 'No']" in caplog.text
+    assert "bounds, not probabilities, for 'Yes' in 1 of 4 questions: not among the 20 tokens listed" in caplog.text
+    assert "e.g. ['<think>', 'No']" in caplog.text
     assert judge.judge.take_metrics() == {}
 
 
@@ -132,7 +175,7 @@ def test_what_is_sent(monkeypatch):
         "max_tokens": 1,
         "logprobs": True,
         "top_logprobs": 7,
-        "temperature": 1.0,
+        "temperature": 0.0,
         "top_p": 1.0,
         "top_k": -1,
         "min_p": 0.0,

@@ -9,6 +9,7 @@ from conftest import ROOT, tiny_model, tiny_tokenizer
 from helpers import grpo, history, ppo, trained
 from launching import launch_script
 from peft import LoraConfig
+from trl import GRPOConfig
 from vllm_stand_in import Engine, put_in_place
 
 from train.vllm_rollouts import check_vllm
@@ -29,12 +30,11 @@ def test_training_is_the_same_as_with_transformers_own_generation(algorithm, mod
     """Greedy responses, so that both make the same ones: then reward, loss, KL and weights are the same too."""
     settings = {"top_k": 1, "max_steps": 4, "whiten_floor": 0.1} if algorithm is ppo else {"top_k": 1, "max_steps": 4}
     vllm = {"use_vllm": True, "vllm_mode": mode, "vllm_enable_sleep_mode": mode == "colocate"}
+    vllm["vllm_importance_sampling_correction"] = False  # which does not go with top_k
     plain = trained(algorithm(saved_model, tmp_path / "plain", **settings))
     ours = trained(algorithm(saved_model, tmp_path / "vllm", **settings, **vllm))
     for key in ("reward", "loss", "kl/k1", "entropy", "grad_norm"):
         assert history(ours, key) == pytest.approx(history(plain, key), abs=2e-4)
-    assert history(ours, "sampling/sampling_logp_difference/max") == pytest.approx([0, 0], abs=1e-5)
-    assert history(ours, "sampling/importance_sampling_ratio/mean") == pytest.approx([1, 1], abs=1e-4)
     # weights are sent once a rollout (and once more after a sleep), those of the moment
     assert all(set(sync) == set(engine.syncs[0]) for sync in engine.syncs)
     first, last = engine.syncs[0], engine.syncs[-1]
@@ -70,6 +70,109 @@ def test_a_recipes_end_token_stops_vllm(engine, saved_model, tmp_path):
     trainer.train()
     assert set(EOS) == set(engine.requests[0]["stop_token_ids"])
     assert engine.requests[0]["seed"] == 7
+
+
+@pytest.mark.parametrize("algorithm,mode", [(ppo, "server"), (grpo, "colocate")])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_without_a_cut_the_ratio_is_one(algorithm, mode, temperature, engine, saved_model, tmp_path):
+    """Both divide by the temperature, so the correction changes nothing: same rollouts, same gradients."""
+    settings = {"use_vllm": True, "vllm_mode": mode, "temperature": temperature}
+    ours = trained(algorithm(saved_model, tmp_path / "a", **settings))
+    off = trained(algorithm(saved_model, tmp_path / "b", vllm_importance_sampling_correction=False, **settings))
+    assert history(ours, "sampling/sampling_logp_difference/max") == pytest.approx([0], abs=1e-5)
+    assert history(ours, "sampling/importance_sampling_ratio/min") == pytest.approx([1], abs=1e-4)
+    assert history(ours, "reward") == history(off, "reward")
+    assert history(ours, "grad_norm") == pytest.approx(history(off, "grad_norm"), rel=1e-3)
+    assert min(history(ours, "grad_norm")) > 1e-3
+
+
+@pytest.mark.parametrize("how", [{"top_k": 3}, {"top_p": 0.3}, {"min_p": 0.5}, {}])
+def test_the_stand_ins_log_probs_are_those_after_a_cut(how, saved_model):
+    """As vLLM's: each kept token's share of what is kept, at the temperature asked for."""
+    torch.manual_seed(0)
+    engine, prompt, temperature = Engine(saved_model), [5, 6, 7], 0.7
+    ids, log_probs = engine.answer(prompt, 1, 6, [4], temperature=temperature, **({"top_k": 0} | how))[0]
+    for i, token in enumerate(ids):
+        with torch.no_grad():
+            logits = engine.model(torch.tensor([prompt + ids[:i]])).logits[0, -1].tolist()
+        p = sorted((math.exp(x / temperature) for x in logits), reverse=True)
+        total, kept = sum(p), len(p)
+        if "top_k" in how:
+            kept = how["top_k"]
+        elif "top_p" in how:
+            kept = next(n for n in range(1, len(p) + 1) if sum(p[:n]) >= how["top_p"] * total)
+        elif "min_p" in how:
+            kept = sum(x >= how["min_p"] * p[0] for x in p)
+        assert (kept < len(p)) == bool(how)
+        assert log_probs[i] == pytest.approx(logits[token] / temperature - math.log(sum(p[:kept])), abs=1e-4)
+
+
+def test_a_cut_would_take_the_gradient_away(engine, saved_model, tmp_path, monkeypatch):
+    """Why it is refused. Greedy by top_k, vLLM's log-probs are 0 and the ratio is the response's probability."""
+    monkeypatch.setattr("train.grpo_trainer.check_vllm", lambda *_: None)
+    settings = {"use_vllm": True, "vllm_mode": "server", "top_k": 1, "max_steps": 1}
+    ours = trained(grpo(saved_model, tmp_path / "a", **settings))
+    model, limit = Engine(saved_model).model, ours.max_completion_length
+    totals, lengths = [], []
+    for prompt in engine.requests[0]["prompts"]:
+        row, total = list(prompt), 0.0
+        while len(row) < len(prompt) + limit and (len(row) == len(prompt) or row[-1] not in ours.eos_token_ids):
+            with torch.no_grad():
+                best = model(torch.tensor([row])).logits[0, -1].double().log_softmax(-1).max(-1)
+            total, row = total + float(best.values), [*row, int(best.indices)]
+        totals.append(total)
+        lengths.append(len(row) - len(prompt))
+    difference = history(ours, "sampling/sampling_logp_difference/mean")
+    assert difference == pytest.approx([-sum(totals) / sum(lengths)], rel=1e-3)
+    ratio = sum(math.exp(t) for t in totals) / len(totals)
+    assert history(ours, "sampling/importance_sampling_ratio/mean") == pytest.approx([ratio], rel=1e-3)
+    assert ratio < 0.5
+
+
+CUTS = [
+    {"top_k": 1},
+    {"top_p": 0.9},
+    {"min_p": 0.1},
+    {"repetition_penalty": 1.1},
+    {"vllm_structured_outputs_regex": "[0-9]+"},
+    {"generation_kwargs": {"min_tokens": 4}},
+    {"generation_kwargs": {"logit_bias": {"3": -5.0}}},
+    {"generation_kwargs": {"bad_words": ["a"]}},
+    {"generation_kwargs": {"frequency_penalty": 0.5}},
+    {"generation_kwargs": {"temperature": 0.5}},
+    {"generation_kwargs": {"temperature": 0}},
+    {"generation_kwargs": {"top_p": None}},  # the model's generation config decides
+    {"generation_kwargs": {"logprobs": 3}},  # TRL would take the likeliest token's
+    {"generation_kwargs": {"a_setting_of_tomorrow": 1}},
+]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_a_cut_is_refused_where_the_ratio_counts(cut, tmp_path):
+    def config(**settings):
+        return GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **(cut | settings))
+
+    name, value = next(iter(cut.get("generation_kwargs", cut).items()))
+    with pytest.raises(ValueError, match=rf"use_vllm with {name}: .*vllm_importance_sampling_correction: false"):
+        check_vllm(config(use_vllm=True), quantized=False)
+    uncorrected = {"use_vllm": True, "vllm_importance_sampling_correction": False}
+    with pytest.raises(ValueError, match="off_policy_mask_threshold: null"):
+        check_vllm(config(**uncorrected, off_policy_mask_threshold=0.5), quantized=False)
+    check_vllm(config(**uncorrected), quantized=False)
+    check_vllm(config(use_vllm=False), quantized=False)
+
+
+def test_what_changes_no_distribution_is_not_refused(tmp_path):
+    harmless = {"seed": 1, "stop": ["x"], "top_k": -1, "min_p": None, "temperature": 0.7, "logit_bias": {}}
+    harmless |= {"presence_penalty": 0.0, "min_tokens": 0}
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "use_vllm": True, "temperature": 0.7}
+    check_vllm(GRPOConfig(**settings, top_p=1.0, min_p=0.0, generation_kwargs=harmless), quantized=False)
+
+
+def test_the_trainers_refuse_a_cut(engine, saved_model, tmp_path):
+    for algorithm in (ppo, grpo):
+        with pytest.raises(ValueError, match="use_vllm with top_p: 0.9: .*Leave them out"):
+            algorithm(saved_model, tmp_path, use_vllm=True, vllm_mode="server", top_p=0.9)
 
 
 def test_the_gap_between_vllm_and_the_trainer_is_logged_and_corrected(engine, saved_model, tmp_path):
