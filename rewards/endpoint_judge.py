@@ -11,7 +11,7 @@ the server says something else than the answers, for instance begins to think. A
 vLLM puts the token that it drew first, where it takes the place of the least likely one. So temperature 0 is asked
 for: then this is the likeliest token, and a question's list always the same. (With another one in `extra_body` a bound
 may differ by one rank.) The log-probabilities stay those of temperature 1, in vLLM with --logprobs-mode raw_logprobs
-and processed_logprobs and with OpenAI; where one token is left with all the probability, that is an error.
+and processed_logprobs; where one token is left with all the probability, that is an error.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ if [ $# -lt 1 ]; then
   exit 2
 fi
 # Weights come in over NCCL through vLLM's development endpoints, which change the model for whoever reaches the port:
-# keep it inside the cluster. Log-probs have to be those after temperature and top-k, for the importance ratio.
+# keep it inside the cluster. Log-probs have to be those after temperature, for the importance ratio;
+# top-k and its like are refused, since the trainer's own log-probs know of no cut.
 export VLLM_SERVER_DEV_MODE=1
 exec vllm serve "$@" --weight-transfer-config '{"backend": "nccl"}' --logprobs-mode processed_logprobs --max-logprobs -1

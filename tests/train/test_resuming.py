@@ -14,6 +14,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
+from rewards import EndoRM
 from train.checkpoints import COMPLETE, check_resumable, newest_complete, run_facts
 
 SETTINGS = {"num_iterations": 2, "save_strategy": "steps", "save_steps": 3, "max_steps": 4}
@@ -151,8 +152,13 @@ def test_other_data_are_warned_of(written, saved_model, tmp_path, caplog):
 def test_a_checkpoint_of_weights_only_gives_its_best_model_but_is_not_resumed(saved_model, tmp_path):
     heldout = {"eval_dataset": Dataset.from_dict({"prompt": ["ab", "cde"]})}
     settings = SETTINGS | {"eval_strategy": "steps", "eval_steps": 3, "per_device_eval_batch_size": 2}
-    settings |= {"metric_for_best_model": "reward", "load_best_model_at_end": True, "save_only_model": True}
-    trainer = trained(ppo(saved_model, tmp_path, trainer_kwargs=heldout, **settings))
+    settings |= {"load_best_model_at_end": True, "save_only_model": True}
+    settings |= {"metric_for_best_model": "rewards/earlier/mean", "reward_weights": [1.0, 0.0]}
+
+    def earlier(completions, trainer_state, **_):
+        return [-float(trainer_state.global_step)] * len(completions)
+
+    trainer = trained(ppo(saved_model, tmp_path, [EndoRM(), earlier], heldout, **settings))
     assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
     best = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint-3").state_dict()
     assert all((best[name] == p).all() for name, p in trainer.model.named_parameters())
