@@ -25,6 +25,7 @@ from rewards.lm_head import HeadStatistics, LogitRule, head_logits, head_statist
 from rewards.shared_prompt import can_share, shared_prompt
 from rewards.token_scores import TokenScores, split_statistics
 
+PROBE = 16  # tokens of the texts on which a model is checked before it scores
 # Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
 CPU_PROGRESS_TOKENS = 1024
 
@@ -292,7 +293,11 @@ class FrozenBase:
         """The head's logits, as we compute them, must be the model's own: architectures differ in scaling, caps and
         biases, and one that we do not know of must be an error and not a wrong reward. Nor may a state see the token
         after it: an encoder's would."""
-        ids = torch.tensor([[0, 1], [0, 2]], device=self.device)
+        width = min(PROBE, self.max_positions or PROBE)
+        vocabulary = self._lm.config.get_text_config().vocab_size
+        ids = torch.arange(2 * width, device=self.device).view(2, width) * 7919 % vocabulary
+        begin = (width + 1) // 2
+        ids[1, :begin] = ids[0, :begin]  # two texts that begin alike
 
         def both():
             states = self._lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
@@ -304,10 +309,10 @@ class FrozenBase:
         ours, theirs = self._inside_forward(both, ids)
         tolerance = 1e-3 if theirs.dtype == torch.float32 else 0.1
         theirs = theirs.float()
-        if not torch.allclose(theirs[0, 0], theirs[1, 0], rtol=tolerance, atol=tolerance, equal_nan=True):
+        if not torch.allclose(theirs[0, :begin], theirs[1, :begin], rtol=tolerance, atol=tolerance, equal_nan=True):
             raise ValueError(
-                f"{type(self._lm).__name__} lets a token see the one after it, so it is no causal language model and "
-                "its logits are no predictions. Choose a decoder-only model."
+                f"{type(self._lm).__name__} lets tokens see those after them, so its logits are no predictions, or "
+                "depend on padding. Choose a decoder-only model."
             )
         if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise ValueError(

@@ -26,7 +26,7 @@ class LogitRule:
     Attributes:
         scale: Cohere's `logit_scale` (times), Granite's and MiniCPM's `logits_scaling` (divided by), Falcon-H1's
             `lm_head_multiplier`.
-        cap: Gemma's `final_logit_softcapping`; None for no cap.
+        cap: Gemma's `final_logit_softcapping`, RecurrentGemma's `logits_soft_cap`; None for no cap.
     """
 
     scale: float = 1.0
@@ -43,7 +43,8 @@ class LogitRule:
             if value is not None:
                 scale = float(value)
                 break
-        return cls(scale, getattr(config, "final_logit_softcapping", None))
+        caps = (getattr(config, name, None) for name in ("final_logit_softcapping", "logits_soft_cap"))
+        return cls(scale, next((cap for cap in caps if cap is not None), None))
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Apply the rule in place to fp32 logits of any shape."""

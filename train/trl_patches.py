@@ -5,14 +5,14 @@ import logging
 
 
 class _Once(logging.Filter):
-    """Lets the first message with a given beginning through, and no other."""
+    """Lets the first message with given words through, and no other that has them."""
 
-    def __init__(self, beginning: str):
+    def __init__(self, words: str):
         super().__init__()
-        self.beginning, self.said = beginning, False
+        self.words, self.said = words, False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.getMessage().startswith(self.beginning):
+        if self.words not in record.getMessage():
             return True
         first, self.said = not self.said, True
         return first

@@ -215,7 +215,7 @@ def test_an_encoder_decoder_is_refused(by_name, tmp_path):
 
 
 def test_an_encoder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="see the one after it"):
+    with pytest.raises(ValueError, match="lets tokens see those after them"):
         FrozenBase(small_bert()).score([[5, 6]], [[7, 2]])
     model = small_bert()
     model.save_pretrained(tmp_path / "bert")

@@ -1,0 +1,90 @@
+"""How a rollout is spread over processes and batches, and in which order its rows stand, changes no weight."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model, tiny_tokenizer
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from train.critic import state_keys
+
+WORKER = str(Path(__file__).with_name("split_worker.py"))
+# all of them: six rollouts of eight responses, each one update
+SPLITS = {
+    "two processes": (
+        2,
+        {"per_device_train_batch_size": 4, "steps_per_generation": 1, "per_device_eval_batch_size": 2},
+    ),
+    "two processes, two batches each": (
+        2,
+        {"per_device_train_batch_size": 2, "steps_per_generation": 2, "gradient_accumulation_steps": 2},
+    ),
+    "four batches": (
+        1,
+        {"per_device_train_batch_size": 2, "steps_per_generation": 4, "gradient_accumulation_steps": 4},
+    ),
+    "another order": (1, {"per_device_train_batch_size": 8, "steps_per_generation": 1, "order": "another"}),
+    "another order on two processes": (
+        2,
+        {"per_device_train_batch_size": 4, "steps_per_generation": 1, "order": "another"},
+    ),
+}
+
+
+def weights(folder: str, output: Path, processes: int, settings: dict) -> dict[str, torch.Tensor]:
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command += [WORKER, folder, str(output), json.dumps(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(output / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> str:
+    """Without the biases of Qwen2's keys, whose true gradient is 0: Adam makes steps of any size out of its rounding,
+    in every trainer."""
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    tiny_model("llama", initializer_range=0.2).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(llama, tmp_path_factory):
+    settings = {"per_device_train_batch_size": 8, "steps_per_generation": 1}
+    return weights(llama, tmp_path_factory.mktemp("whole"), 1, settings)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tmp_path):
+    found = weights(llama, tmp_path, *SPLITS[split])
+    start = {f"policy.{n}": p for n, p in tiny_named(llama)}
+    moved = max(float((p - whole[n]).abs().max()) for n, p in start.items())
+    assert moved > 1e-3
+    assert whole.keys() == found.keys()
+    heldout = json.loads((tmp_path / "heldout.json").read_text())  # 5 prompts, of which one gets the reward
+    assert heldout["eval_rewards/first_alone/mean"] == pytest.approx(0.2)
+    assert heldout["eval_rewards/first_alone/std"] == pytest.approx(0.2**0.5)
+    for name, p in whole.items():
+        torch.testing.assert_close(found[name], p, atol=1e-6, rtol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def tiny_named(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).named_parameters()
+
+
+def test_a_states_key_depends_on_its_own_tokens_alone():
+    prompts, responses = [[5, 6], [7], [8, 9]], [[1, 2, 3], [4, 5], [6]]
+    keys = state_keys(prompts, responses).split([3, 2, 1])
+    again = state_keys(prompts[::-1], responses[::-1]).split([1, 2, 3])
+    assert all(torch.equal(a, b) for a, b in zip(keys, again[::-1]))
+    assert len(set(torch.cat(keys).tolist())) == 6
