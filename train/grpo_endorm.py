@@ -8,9 +8,9 @@ Every field of the recipe can be given on the command line; --help lists them.
 
 import logging
 
-from trl import GRPOConfig, ModelConfig, get_peft_config, get_quantization_config
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
-from train.grpo_trainer import EndoGRPOTrainer
+from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.launcher import check_launcher, start_process_group
 from train.math_data import DataArguments, load_heldout, load_prompts
 from train.recipe import (
@@ -30,7 +30,7 @@ from train.watches import WatchArguments, Watches
 
 
 def main() -> None:
-    types = (GRPOConfig, ModelConfig, DataArguments, RewardArguments, TrackingArguments, WatchArguments)
+    types = (EndoGRPOConfig, ModelConfig, DataArguments, RewardArguments, TrackingArguments, WatchArguments)
     args, model, data, reward, tracking, watch = parse_recipe(*types)
     logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
     tracking.set_environment()
