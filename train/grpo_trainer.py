@@ -111,6 +111,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         own = copy.copy(args)
         own.beta, own.sync_ref_model = 0.0, False
         super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
+        check_model(self.model, self.processing_class, [])  # TRL may have found a processor beside the model
         self.args.beta = self.beta = args.beta
         self.rollout: Rollout | None = None
         self._prepare_policy(args)

@@ -13,6 +13,8 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BertLMHeadModel,
+    CLIPImageProcessorPil,
+    LlavaProcessor,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -227,6 +229,9 @@ def test_an_encoder_is_refused(tmp_path):
 
 
 def test_images_are_refused(saved_model, tmp_path):
+    processor = LlavaProcessor(CLIPImageProcessorPil(), tiny_tokenizer(), patch_size=4)
+    with pytest.raises(ValueError, match="pass its tokenizer as processing_class"):
+        ppo(saved_model, tmp_path, trainer_kwargs={"processing_class": processor})
     data = PROMPTS.add_column("image", [None] * len(PROMPTS))
     for algorithm in (ppo, grpo):
         with pytest.raises(ValueError, match="trained on images.*without image columns"):
