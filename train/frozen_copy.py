@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 from transformers import AutoTokenizer
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
@@ -45,6 +46,21 @@ def build_frozen_base(trainer, frozen: str | nn.Module | None, dtype: str | None
     else:
         frozen = trainer.accelerator.prepare_model(frozen, evaluation_mode=True)
     return FrozenBase(frozen, **settings)
+
+
+def frozen_instance(model: nn.Module, dtype: str | None) -> nn.Module | None:
+    """A copy of a policy that was given as an instance, as it is: its name may stand for other weights, or for none.
+
+    Args:
+        dtype: of the copy; None for the policy's.
+
+    Returns:
+        None where the instance holds only shards of its weights (ZeRO-3) and has a name to be loaded by.
+    """
+    if is_deepspeed_zero3_enabled() and model.config._name_or_path:
+        return None
+    frozen = copy.deepcopy(model)
+    return frozen if dtype in (None, "auto") else frozen.to(getattr(torch, dtype))
 
 
 def _load(trainer, frozen: str | None, dtype: str | None) -> nn.Module:

@@ -23,7 +23,7 @@ from trl.trainer.utils import get_config_model_id, pad
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.cpu_head import fit_fused_head
-from train.frozen_copy import build_frozen_base
+from train.frozen_copy import build_frozen_base, frozen_instance
 from train.heldout import HeldOutMixin
 from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
 from train.policy_scores import PolicyScores
@@ -105,8 +105,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             reward_funcs = self.mix.functions
         self._same_model = frozen_base is None or (isinstance(frozen_base, str) and frozen_base == model)
         adapted = hasattr(model, "disable_adapter") or kwargs.get("peft_config") is not None
-        if frozen_base is None and isinstance(model, nn.Module) and not (adapted or model.config._name_or_path):
-            frozen_base = copy.deepcopy(model)  # never saved, so it cannot be loaded again
+        if frozen_base is None and isinstance(model, nn.Module) and not adapted:
+            frozen_base = frozen_instance(model, frozen_dtype)
         # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
         own = copy.copy(args)
         own.beta, own.sync_ref_model = 0.0, False
@@ -165,7 +165,10 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         endorm_first = sorted(shared, key=lambda f: f is not self._endorm)  # the critic reads V at the first alpha
         self.alphas = tuple(dict.fromkeys(a for f in endorm_first for a in f.alphas)) or (1.0,)
         self._distribution = any(f.distribution for f in shared)
-        self._reads_frozen_base = self.wants_hidden or any(getattr(f, "base", None) is self.frozen_base for f in every)
+        readers = [x for f in every for x in (f, getattr(f, "judge", None))]
+        self._reads_frozen_base = self.wants_hidden or any(
+            getattr(x, "base", None) is self.frozen_base for x in readers
+        )
 
     def _follow_policy(self, args: GRPOConfig) -> None:
         if self._reads_frozen_base:

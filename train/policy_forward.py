@@ -133,7 +133,7 @@ def check_same_function(
     else:
         cause = (
             "dropout that could not be switched off, another dtype (set dtype and frozen_dtype alike), weights "
-            "changed since the trainer was made, or noise in the architecture itself"
+            "changed since the trainer was made, or an architecture that is noisy by itself"
         )
     raise ValueError(
         f"The untrained policy and the frozen base are one model, yet their log-probabilities of the first rollout "

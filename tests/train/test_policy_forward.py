@@ -120,6 +120,19 @@ def test_a_policy_that_was_changed_is_found(saved_model, tmp_path):
         trainer.train()
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_an_instance_is_its_own_frozen_base_whatever_its_name_stands_for(dtype, saved_model, tmp_path):
+    """Weights that were changed after they were loaded are the policy's; TRL would load the old ones as reference."""
+    model = AutoModelForCausalLM.from_pretrained(saved_model)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.2)
+    trainer = ppo(model, tmp_path, trainer_kwargs={"frozen_dtype": dtype}, max_steps=1)
+    trainer.train()
+    assert next(trainer.frozen_base.model.parameters()).dtype is (torch.bfloat16 if dtype else torch.float32)
+    assert abs(history(trainer, "kl/k3")[0]) < (0.05 if dtype else 1e-4)
+
+
 def test_another_frozen_base_may_differ(saved_model, tmp_path):
     other = tiny_model(seed=3, initializer_range=0.2)
     trainer = ppo(saved_model, tmp_path, trainer_kwargs={"frozen_base": other}, max_steps=1)
