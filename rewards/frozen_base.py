@@ -233,8 +233,8 @@ class FrozenBase:
             ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
             is_state[row, len(prompt) - 1 : lengths[row]] = True
         actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
-        embeddings = self._lm.get_input_embeddings()
-        known = getattr(embeddings, "base_layer", embeddings).num_embeddings
+        embeddings = self._lm.get_input_embeddings().weight
+        known = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # ZeRO-3 leaves an empty one
         seen = [*prefix, int(ids.min()), int(ids.max())]
         if min(seen) < 0 or max(seen) >= known:
             raise ValueError(

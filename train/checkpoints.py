@@ -58,7 +58,7 @@ def data_fingerprint(dataset) -> str | None:
     """Number of prompts and a hash of about a thousand of them, from first to last; None for a stream."""
     if not hasattr(dataset, "__len__"):
         return None
-    prompts = [dataset[i]["prompt"] for i in range(0, len(dataset), len(dataset) // 1000 + 1)]
+    prompts = [dataset[i].get("prompt", dataset[i]) for i in range(0, len(dataset), len(dataset) // 1000 + 1)]
     digest = hashlib.sha256(json.dumps(prompts, default=lambda _: "").encode()).hexdigest()
     return f"{len(dataset)} prompts with hash {digest[:12]}"
 

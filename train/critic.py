@@ -26,14 +26,15 @@ class Critic(nn.Module):
     """value(s) = coefficient * V(s) + shift + scale * MLP(hidden(s), V(s)), in nats.
 
     For the undiscounted dense endogenous reward, V(s) is exactly the shaping potential inside the return, so that the
-    coefficient starts at 1 there and at 0 elsewhere. `shift` and `scale` follow the returns, so that the MLP learns
-    numbers of unit size whatever the length of responses. The MLP's last layer has no bias, `shift` is it: where it
-    has just been set its gradient is rounding noise, which Adam would turn into a whole step.
+    coefficient is its weight there and 0 elsewhere. It is no parameter: an optimizer's step would be in nats whatever
+    the size of the returns, and what else V(s) says of them the MLP learns. `shift` and `scale` follow the returns, so
+    that the MLP learns numbers of unit size whatever the length of responses. Its last layer has no bias, `shift` is
+    it: where it has just been set its gradient is rounding noise, which Adam would turn into a whole step.
 
     Args:
         hidden_size: H of the frozen base.
         width: units of the MLP's hidden layer.
-        coefficient: where the coefficient of V(s) starts.
+        coefficient: of V(s).
         seed: of the initial weights, so that every process starts with the same ones.
     """
 
@@ -41,7 +42,7 @@ class Critic(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.mlp = nn.Sequential(nn.Linear(hidden_size + 1, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
-        self.coefficient = nn.Parameter(torch.tensor(float(coefficient)))
+        self.register_buffer("coefficient", torch.tensor(float(coefficient)))
         self.register_buffer("shift", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(0.0))  # 0: no spread of returns seen yet
         self.register_buffer("rollouts", torch.tensor(0.0))
@@ -80,7 +81,7 @@ class Critic(nn.Module):
         return shift
 
     @torch.no_grad()
-    def follow(self, soft_values: Tensor, values: Tensor, returns: Tensor, reduce_sum=lambda t: t) -> None:
+    def follow(self, soft_values: Tensor, values: Tensor, returns: Tensor, reduce_sum=lambda t: t) -> bool:
         """Let shift and scale follow a rollout's returns.
 
         The scale becomes the running spread of what V(s) leaves of the returns. The shift moves by the mean error of
@@ -90,13 +91,16 @@ class Critic(nn.Module):
         Args:
             soft_values, values, returns: (N,) of this process's states; N may be 0.
             reduce_sum: adds a tensor up over all processes.
+
+        Returns:
+            whether there is something to learn: states on any process, and returns that differ.
         """
         rest = returns.double() - self.coefficient.double() * soft_values.double()
         error = returns.double() - values.double()
         sums = torch.stack([rest.new_tensor(len(rest)), rest.sum(), rest.square().sum(), error.sum()])
         n, *sums = reduce_sum(sums).unbind()
         if n == 0:
-            return
+            return False
         self.rollouts += 1
         share = 1 / self.rollouts.clamp(max=WINDOW).double()
         mean, square, error = (x / n for x in sums)
@@ -107,6 +111,7 @@ class Critic(nn.Module):
         if spread > 0:
             self.mlp[2].weight *= self.scale / spread
             self.scale.copy_(spread)
+        return bool(self.scale > 0)
 
 
 class CriticLearner:
@@ -139,33 +144,36 @@ class CriticLearner:
             keys: (N,) int64, `state_keys` of the states, by which they are dealt to minibatches; default their order.
         """
         before = self.critic.shift.clone()
-        self.critic.follow(soft_values, old_values, returns, self.reduce_sum)
+        if not self.critic.follow(soft_values, old_values, returns, self.reduce_sum):
+            return {"critic/loss": 0.0, "critic/clip_fraction": 0.0}
         old_values = old_values + (self.critic.shift - before)  # the clip is about learning, not about this shift
         scale = float(self.critic.scale)
-        if scale == 0.0:
-            return {"critic/loss": 0.0, "critic/clip_fraction": 0.0}  # returns without any spread teach no more
         keys = torch.arange(len(returns), device=returns.device) if keys is None else keys
+        epochs = torch.arange(self.epochs, device=returns.device)[:, None]
+        batch_of = scramble(keys + epochs).remainder(self.minibatches)  # (epochs, N)
+        sizes = [[(row == number).sum() for number in range(self.minibatches)] for row in batch_of]
+        sizes = self.reduce_sum(torch.tensor(sizes, device=returns.device)).tolist()
         totals = []
         for epoch in range(self.epochs):
-            batch_of = scramble(keys + epoch).remainder(self.minibatches)
             for number in range(self.minibatches):
-                rows = (batch_of == number).nonzero()[:, 0]
+                if sizes[epoch][number] == 0:
+                    continue  # on every process: a step would be made of momentum alone
+                rows = (batch_of[epoch] == number).nonzero()[:, 0]
                 with torch.enable_grad():
                     values = self.critic(hidden[rows], soft_values[rows])
                     numbers = (values / scale, old_values[rows] / scale, returns[rows] / scale)
                     losses, clipped = value_loss(*numbers, self.clip_range)
                     losses.sum().backward()
-                self._step(len(rows))
+                self._step(sizes[epoch][number])
                 totals.append(torch.stack([losses.detach() * scale**2, clipped]).sum(dim=1))
         count = totals[0].new_tensor([self.epochs * len(returns)])
         loss, clipped, n = self.reduce_sum(torch.cat([torch.stack(totals).sum(dim=0), count])).tolist()
         return {"critic/loss": loss / max(n, 1), "critic/clip_fraction": clipped / max(n, 1)}
 
     def _step(self, n: int) -> None:
+        """One step on the gradients of a minibatch of n states, those of all processes."""
         parameters = list(self.critic.parameters())
-        flat = torch.cat([p.grad.flatten() for p in parameters] + [parameters[0].new_tensor([n])])
-        flat = self.reduce_sum(flat)
-        flat = flat[:-1] / flat[-1].clamp(min=1)
+        flat = self.reduce_sum(torch.cat([p.grad.flatten() for p in parameters])) / n
         for p, g in zip(parameters, flat.split([p.numel() for p in parameters])):
             p.grad = g.view_as(p)
         nn.utils.clip_grad_norm_(parameters, 1.0)

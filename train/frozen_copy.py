@@ -31,11 +31,17 @@ def build_frozen_base(trainer, frozen: str | nn.Module | None, dtype: str | None
         batch_tokens: as in `FrozenBase`.
 
     Raises:
-        ValueError: another tokenizer than the policy's, or an adapter beside which other weights are trained.
+        ValueError: another tokenizer than the policy's, or an adapter that cannot be kept (see `keep_adapter`).
     """
     settings = {"batch_tokens": batch_tokens, "autocast": trainer.accelerator.autocast}
     if frozen is None and hasattr(trainer.model, "disable_adapter"):
         adapter = keep_adapter(trainer.model)
+        kept = [n for n, _ in trainer.model.named_parameters() if f"modules_to_save.{REF}." in n]
+        if trainer.use_vllm and kept:
+            raise ValueError(
+                f"use_vllm with modules_to_save: TRL would send {kept[0]}, the frozen copy, to vLLM too, which knows "
+                "no such weight. Leave modules_to_save out of the adapter, or drop use_vllm."
+            )
         return FrozenBase(trainer.model, adapter=adapter, **settings)  # once training starts, the prepared model
     if not isinstance(frozen, nn.Module):
         frozen = _load(trainer, frozen, dtype)
@@ -91,9 +97,20 @@ def keep_adapter(model: nn.Module) -> str | None:
     weights), are a part of the policy as it was loaded.
 
     Raises:
-        ValueError: weights outside the adapter are trained too, and switching it off would not bring them back.
+        ValueError: weights outside the adapter are trained too, and switching it off would not bring them back;
+            nothing is trained; or the adapter is made of tokens (prefix and prompt tuning).
     """
     name = model.active_adapter
+    if getattr(model.peft_config[name], "is_prompt_learning", False):
+        raise ValueError(
+            "Prefix and prompt tuning put tokens of their own before every prompt, which the frozen base does not "
+            "read: rewards and KL would be of another text. Use LoRA, or train without an adapter."
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            "No parameter of the policy requires a gradient, so that nothing would be trained: load a trained adapter "
+            "with is_trainable=True."
+        )
     part = re.compile(rf"\.{re.escape(name)}(?=\.|$)")  # of a parameter's name, if it is the adapter's
     outside = [n for n, p in model.named_parameters() if p.requires_grad and not part.search(n)]
     if outside:

@@ -93,8 +93,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = self.config_class(f"{name.split('/')[-1]}-{self._name}")
         datasets = [kwargs.get("train_dataset"), kwargs.get("eval_dataset")]
-        revision = (args.model_init_kwargs or {}).get("revision")
-        load = {"trust_remote_code": args.trust_remote_code} | ({"revision": revision} if revision else {})
+        init = {"trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
+        load = {name: init[name] for name in ("trust_remote_code", "revision") if init.get(name) is not None}
         check_model(model, kwargs.get("processing_class"), datasets, **load)
         check_vllm(args, kwargs.get("quantization_config") is not None)
         reward_funcs = [] if reward_funcs is None else reward_funcs
@@ -217,8 +217,6 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         if self.rollout.training and self.state.global_step == 0:
             self._check_same_function(output)
         self._log_responses()
-        if not self.rollout.training and self.heldout is not None:
-            self.heldout.add(self.rollout)
         return output
 
     def _generate(self, prompts):
@@ -274,6 +272,9 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             self.reward_weights[: shaped.shape[1]] = self.mix.weights(self.state.global_step)
         weights = self.reward_weights.to(raw.device)
         silent = without_reward(raw, weights)
+        # what gates have closed altogether is a reward of 0, and not one that does not apply
+        closed = rewards.isnan().all(dim=1) & ~silent
+        rewards = torch.where(closed[:, None] & ~raw.isnan(), 0.0, rewards)
         return replace(
             rollout,
             raw_rewards=raw,
@@ -318,7 +319,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             )[0]
 
     def _check_same_function(self, output: dict) -> None:
-        """Before the first update: the policy is the frozen base, and must act like it."""
+        """Before the first update the policy is the frozen base, and must act like it."""
         if not self._same_model:
             return
         log_probs = output.get("old_per_token_logps")
@@ -326,6 +327,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         models = (self.model, self.frozen_base.model)
         dtypes = {p.dtype for model in models for p in model.parameters() if p.is_floating_point()}
         exact = dtypes == {torch.float32} and self.accelerator.mixed_precision == "no"
+        self._same_model = False  # once is enough, and the policy will move
         padded = output["prompt_mask"][:, 0] == 0
         check_same_function(log_probs, output["ref_per_token_logps"], self.rollout.mask, padded, exact, self.model)
 

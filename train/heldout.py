@@ -38,27 +38,30 @@ class HeldOut:
             batch of several processes is filled up with rows from the beginning: what goes beyond is left out.
         rows: of each batch, over all processes.
         raw, learned: (rows, F) rewards of each batch as the functions gave them and as they are learned from.
+        responses: of each batch (rows,) a fact: `length` in own tokens, and what is logged of responses by its name.
     """
 
     expected: int | None = None
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
     learned: list[Tensor] = field(default_factory=list)
+    responses: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def add(self, rollout: Rollout) -> None:
-        """Take in a batch whose rewards are known."""
+    def add(self, rollout: Rollout, responses: dict[str, Tensor]) -> None:
+        """Take in a batch whose rewards are known, with facts of its responses, those of all processes."""
         n = len(rollout.raw_rewards)
         if self.expected is not None:
             n = max(0, min(n, self.expected - sum(self.rows)))
         self.rows.append(n)
         self.raw.append(rollout.raw_rewards[:n])
         self.learned.append(rollout.rewards[:n])
+        self.responses.append({name: x[:n] for name, x in responses.items()})
 
     def weigh(self, metrics: dict[str, list[float]], names: list[str], weights: Tensor) -> None:
         """Put in place of each metric's list of batch means (NaN where a batch has none) its one value over all rows.
 
-        Means are weighted by rows. Means and standard deviations of rewards are those of all rows, least and greatest
-        lengths those of all batches. A list of another length than the batches is not one a batch, and stays.
+        Rewards and facts of responses are those of the rows; other means, such as KL and entropy, are weighted by the
+        batches' rows. A list of another length than the batches is not one a batch, and stays.
 
         Args:
             names: of the F reward functions.
@@ -68,14 +71,14 @@ class HeldOut:
             return
         for name, values in metrics.items():
             pairs = [(v, n) for v, n in zip(values, self.rows) if v is not None and v == v]
-            if len(values) != len(self.rows) or not sum(n for _, n in pairs):
-                continue
-            if name.endswith(("min_length", "min_terminated_length", "/min")):
-                metrics[name] = [min(v for v, _ in pairs)]
-            elif name.endswith(("max_length", "max_terminated_length", "/max")):
-                metrics[name] = [max(v for v, _ in pairs)]
-            else:
+            if len(values) == len(self.rows) and sum(n for _, n in pairs):
                 metrics[name] = [sum(v * n for v, n in pairs) / sum(n for _, n in pairs)]
+        facts = {name: torch.cat([batch[name] for batch in self.responses]) for name in self.responses[0]}
+        lengths, ended = facts.pop("length"), facts["eos_rate"] > 0
+        for kind, x in (("length", lengths), ("terminated_length", lengths[ended])):
+            for how, value in (("mean", x.mean()), ("min", x.min()), ("max", x.max())) if len(x) else ():
+                metrics[f"completions/{how}_{kind}"] = [float(value)]
+        metrics |= {f"completions/{name}": [float(x.mean())] for name, x in facts.items()}
         raw, learned = torch.cat(self.raw), torch.cat(self.learned)
         totals = (learned * weights.to(learned)).nansum(dim=1)
         totals[learned.isnan().all(dim=1)] = torch.nan
@@ -94,18 +97,25 @@ class HeldOutMixin:
 
     heldout: HeldOut | None = None
 
-    def evaluate(self, eval_dataset=None, *args, **kwargs):
-        """As in transformers; TRL only logs its metrics, here they are returned too, for `metric_for_best_model`."""
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"):
+        """As in transformers; TRL only logs its metrics, here they are returned too, for `metric_for_best_model`. Of
+        several datasets each has its own, such as `eval_NAME_reward`."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, dict):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)  # which calls this for each
         if isinstance(dataset, str):
             dataset = self.eval_dataset[dataset]
-        rows = len(dataset) * self.num_generations_eval if hasattr(dataset, "__len__") else None
-        self.heldout = None if isinstance(dataset, dict) else HeldOut(rows)  # of several, each has its own call
-        with unchanged_random_state():
-            metrics = super().evaluate(eval_dataset, *args, **kwargs)
-        self.heldout = None
+        self.heldout = HeldOut(len(dataset) * self.num_generations_eval if hasattr(dataset, "__len__") else None)
+        try:
+            with unchanged_random_state():
+                metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        finally:
+            self.heldout = None
         logged = self.state.log_history[-1] if self.state.log_history else {}
-        return {k: v for k, v in logged.items() if k.startswith("eval_")} | metrics
+        found = {k: v for k, v in logged.items() if k.startswith("eval_")} | metrics
+        prefix = f"{metric_key_prefix}_"  # TRL names its own metrics eval_, whichever dataset they are of
+        trls = [k for k in found if k.startswith("eval_") and not k.startswith(prefix)]
+        return found | {prefix + k.removeprefix("eval_"): found.pop(k) for k in trls}
 
     def log(self, logs, start_time=None):
         """As in TRL, with the metrics of an evaluation weighed first."""

@@ -96,7 +96,7 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce_sum
     """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows only the mean. A scalar."""
     variance = moments(returns, mask, reduce_sum)[2]
     residual = moments(returns - values, mask, reduce_sum)[2]
-    return torch.where(variance > 0, 1 - residual / variance.clamp(min=1e-12), 0.0)
+    return torch.where(variance > 0, 1 - residual / torch.where(variance > 0, variance, 1.0), 0.0)
 
 
 def repetition_rate(ids: Tensor, mask: Tensor, n: int = 4) -> Tensor:

@@ -27,9 +27,13 @@ class RolloutLogMixin:
         silent = rollout.local(rollout.without_reward)
         per_response = {"eos_rate": ~rollout.cut_off, "repetition_rate": repetition, "without_reward": silent}
         for name, x in per_response.items():
-            mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1].item()
-            if name != "without_reward" or mean > 0:
-                log[f"completions/{name}"].append(mean)
+            mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1]
+            log[f"completions/{name}"].append(mean.item())
+        if not rollout.training and self.heldout is not None:
+            lengths = repetition.new_tensor(rollout.own_lengths)
+            table = torch.stack([lengths, *(x.float() for x in per_response.values())], dim=1)
+            columns = zip(("length", *per_response), self.accelerator.gather(table).unbind(dim=1))
+            self.heldout.add(rollout, dict(columns))
 
     def _log_raw_rewards(self) -> None:
         """TRL logged the rewards that it learns from: put the raw ones under their names, the shaped beside them."""

@@ -67,8 +67,11 @@ def test_lengths_of_all_rows(saved_model, tmp_path):
 def test_several_datasets_each_weigh_their_own_rows(saved_model, tmp_path):
     kwargs = {"eval_dataset": {"five": FIVE, "two": FIVE.select([0, 2])}}
     trainer = ppo(saved_model, tmp_path, [first], kwargs, per_device_eval_batch_size=4)
-    trainer.evaluate()
+    found = trainer.evaluate()
     assert history(trainer, "eval_rewards/first/mean") == pytest.approx([0.2, 0.5])
+    assert found["eval_five_rewards/first/mean"] == pytest.approx(0.2)
+    assert found["eval_two_rewards/first/mean"] == pytest.approx(0.5)
+    assert "eval_rewards/first/mean" not in found
 
 
 @pytest.mark.parametrize("algorithm", [ppo, grpo])

@@ -67,9 +67,37 @@ def test_what_a_gate_closes_is_no_missing_reward(saved_model, tmp_path):
     rewards = [ShapedReward(logged_only, Shaping(gate="some")), ShapedReward(some, Shaping(weight=0.0))]
     trainer = ppo(saved_model, tmp_path, rewards, max_steps=1, kl_coef=0.0)
     seen = capture(trainer)
-    assert not history(trainer, "completions/without_reward")
+    assert history(trainer, "completions/without_reward") == [0.0]
     assert not seen["rewards"][::2].any()
     assert bool((seen["mask"].sum(1) > 0).all())
+
+
+@pytest.mark.parametrize("algorithm", [ppo, grpo])
+def test_a_gate_that_does_not_apply_is_closed_alike_in_both_trainers(algorithm, saved_model, tmp_path):
+    rewards = [ShapedReward(logged_only, Shaping(gate="some")), ShapedReward(some, Shaping(weight=0.0))]
+    trainer = algorithm(saved_model, tmp_path, rewards=rewards, max_steps=1)
+    totals, real = [], trainer._calculate_rewards
+    trainer._calculate_rewards = lambda *args: totals.append(real(*args)) or totals[-1]
+    trainer.train()
+    assert not totals[0][::2, 0].any()  # 0 and known
+    assert bool(totals[0][::2, 1].isnan().all())
+
+
+def test_a_rollout_without_any_reward_moves_nothing(saved_model, tmp_path):
+    def some_at_first(completion_ids, trainer_state, **_):
+        return some(completion_ids) if trainer_state.global_step < 4 else [None] * len(completion_ids)
+
+    trainer = ppo(saved_model, tmp_path, [some_at_first], max_steps=6)
+    before, real = [], trainer.critic.fit
+
+    def fit(*args):
+        before[:] = [p.clone() for p in trainer.critic.critic.parameters()]
+        return real(*args)
+
+    trainer.critic.fit = fit
+    trainer.train()
+    assert history(trainer, "completions/without_reward") == [0.5, 0.5, 1.0]
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.critic.critic.parameters()))
 
 
 @pytest.mark.parametrize("algorithm", [ppo, grpo])

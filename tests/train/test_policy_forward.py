@@ -7,7 +7,7 @@ import torch
 from conftest import VOCAB_SIZE, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from helpers import COMMON, PROMPTS, grpo, history, ppo
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -133,6 +133,22 @@ def test_an_instance_is_its_own_frozen_base_whatever_its_name_stands_for(dtype, 
     assert abs(history(trainer, "kl/k3")[0]) < (0.05 if dtype else 1e-4)
 
 
+def test_a_second_training_of_the_same_trainer_is_no_fault(saved_model, tmp_path):
+    trainer = ppo(saved_model, tmp_path, max_steps=2, learning_rate=0.02)
+    trainer.train()
+    trainer.train()
+    assert history(trainer, "kl/k3")[-1] > 1e-4
+
+
+def test_experts_that_rounding_exchanges_are_no_fault(tmp_path):
+    """In 16 bits single tokens of a mixture of experts may go to another expert: k3 is then a matter of rounding."""
+    torch.manual_seed(0)
+    sizes = ARCHITECTURES["mixtral"] | {"initializer_range": 0.5, "router_jitter_noise": 0.0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **sizes)).to(torch.bfloat16)
+    trainer = ppo(model, tmp_path, trainer_kwargs={"train_dataset": UNEQUAL}, max_steps=1)
+    trainer.train()
+
+
 def test_another_frozen_base_may_differ(saved_model, tmp_path):
     other = tiny_model(seed=3, initializer_range=0.2)
     trainer = ppo(saved_model, tmp_path, trainer_kwargs={"frozen_base": other}, max_steps=1)
@@ -168,40 +184,6 @@ def test_trls_own_config_asks_for_nothing(tmp_path):
     args = GRPOConfig(str(tmp_path), **(COMMON | {"max_steps": 1, "num_generations": 4, "beta": 0.01}))
     kwargs = {"train_dataset": PROMPTS, "processing_class": tiny_tokenizer()}
     trainer = EndoGRPOTrainer(model_of("qwen2", RATE), [EndoRM()], args, **kwargs)
-    trainer.train()
-    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
-
-
-@pytest.mark.parametrize("start", [{"init_lora_weights": False}, {"init_lora_weights": "pissa"}, {"use_dora": True}])
-def test_an_adapter_that_is_not_zero_is_a_part_of_the_frozen_base(start, saved_model, tmp_path):
-    """Of a trained adapter, one with a start of its own, and one that has more than two factors."""
-    plain = AutoModelForCausalLM.from_pretrained(saved_model)
-    count = sum(p.numel() for p in plain.parameters())
-    model = get_peft_model(plain, LoraConfig(r=4, target_modules="all-linear", **start))
-    with torch.no_grad():
-        expected = model.eval()(torch.tensor([[5, 6, 8, 9, 2]])).logits.log_softmax(-1)
-    trainer = ppo(model, tmp_path, max_steps=4, learning_rate=0.02)
-    adapter = sum(p.numel() for n, p in trainer.model.named_parameters() if ".default." in n)
-    assert sum(p.numel() for p in trainer.model.parameters()) == count + 2 * adapter  # no second copy of the weights
-    trainer.train()
-    assert abs(history(trainer, "kl/k3")[0]) < 1e-4
-    assert abs(history(trainer, "kl/k3")[-1]) > 1e-4  # the policy has moved
-    scores = trainer.frozen_base.score([[5, 6]], [[8, 9, 2]])[0]  # and the frozen base has not
-    found = expected[0, 1:4].gather(1, torch.tensor([[8], [9], [2]]))[:, 0]
-    torch.testing.assert_close(scores.log_probs, found, atol=1e-4, rtol=1e-4)
-    assert trainer.model.active_adapter == "default"
-    assert all(p.requires_grad == (".default." in n) for n, p in trainer.model.named_parameters())
-
-
-def test_weights_beside_the_adapter_may_not_be_trained(saved_model, tmp_path):
-    lora = LoraConfig(r=4, target_modules="all-linear", bias="all")
-    with pytest.raises(ValueError, match=r'LoraConfig\(bias="none"\)'):
-        ppo(saved_model, tmp_path, trainer_kwargs={"peft_config": lora})
-
-
-def test_lora_on_the_embeddings(saved_model, tmp_path):
-    lora = LoraConfig(r=4, target_modules=["embed_tokens", "q_proj"])
-    trainer = ppo(saved_model, tmp_path, trainer_kwargs={"peft_config": lora}, max_steps=2)
     trainer.train()
     assert abs(history(trainer, "kl/k3")[0]) < 1e-4
 
