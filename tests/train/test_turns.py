@@ -23,7 +23,7 @@ from train.ppo_trainer import PPOConfig, PPOTrainer
 
 EOS = 2
 # two turns of the policy's with an environment's tokens between them; some end with these, some never end
-SHAPES = ["11100111", "1111", "110011001", "11100", "1011", "111111110", "10101", "1100"]
+SHAPES = ["11100111", "1111", "11100", "110011001", "1011", "111111110", "10101", "1100"]
 CHATS = Dataset.from_dict({"prompt": [[{"role": "user", "content": text}] for text in "abcdefgh" * 4]})
 TEMPLATE = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text(encoding="utf-8")
 
@@ -73,6 +73,8 @@ def test_ppos_advantages_are_those_of_a_loop_over_own_tokens(placement, discount
     seen = capture(trainer)  # of the second rollout: the policy has moved, and the critic knows something
     batch, rollout = advantages[-1], seen["rollout"]
     assert float(seen["values"].abs().max()) > 0
+    means = [float(row[: len(own)][own].mean()) for row, own in zip(batch["advantages"], rollout.own)]
+    assert list(trainer._logs["advantages"])[-8:] == pytest.approx(means, abs=1e-4)  # as they are shown
     k1 = (batch["old_per_token_logps"] - batch["ref_per_token_logps"]).tolist()
     assert rollout.cut_off.tolist() == [
         not (mask[-1] and ids[-1] == EOS) for mask, ids in zip((o.tolist() for o in rollout.own), rollout.response_ids)
