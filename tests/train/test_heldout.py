@@ -46,6 +46,20 @@ def test_five_prompts_in_batches_are_five_prompts(algorithm, batch, mixed, saved
     assert logged["eval_rewards/first/mean"] == found["eval_rewards/first/mean"]
 
 
+def test_a_row_without_any_reward_is_in_no_mean(saved_model, tmp_path):
+    trainer = grpo(
+        saved_model,
+        tmp_path,
+        rewards=[worth],
+        trainer_kwargs={"eval_dataset": FIVE},
+        per_device_eval_batch_size=2,
+        num_generations_eval=1,
+    )
+    found = trainer.evaluate()
+    assert found["eval_reward"] == pytest.approx(np.mean([1, 0, 0, 4]))
+    assert found["eval_reward_std"] == pytest.approx(np.std([1, 0, 0, 4], ddof=1))
+
+
 def test_lengths_of_all_rows(saved_model, tmp_path):
     """Means of lengths are weighted by rows; least and greatest are those of all batches."""
     seen = []

@@ -72,6 +72,26 @@ def test_what_a_gate_closes_is_no_missing_reward(saved_model, tmp_path):
     assert bool((seen["mask"].sum(1) > 0).all())
 
 
+def test_the_critic_is_fitted_on_the_states_before_the_tokens_that_teach(saved_model, tmp_path):
+    """Of every other response: the state before each of its tokens, never the one after the last, with the soft value
+    and the value that belong to it."""
+    trainer = ppo(saved_model, tmp_path, [some], max_steps=4)
+    seen, real = [], trainer.critic.fit
+
+    def keep(*given):
+        with torch.no_grad():
+            known = trainer.critic.critic(given[0], given[1])  # as it was in the rollout
+        seen.append((given, trainer.rollout.frozen[1::2], known))
+        return real(*given)
+
+    trainer.critic.fit = keep
+    trainer.train()
+    (hidden, soft_values, values, _, _), taught, known = seen[-1]
+    torch.testing.assert_close(hidden, torch.cat([s.hidden[: len(s.q)] for s in taught]))
+    torch.testing.assert_close(soft_values, torch.cat([s.v[1.0][: len(s.q)] for s in taught]))
+    torch.testing.assert_close(values, known)
+
+
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 def test_a_gate_that_does_not_apply_is_closed_alike_in_both_trainers(algorithm, saved_model, tmp_path):
     rewards = [ShapedReward(logged_only, Shaping(gate="some")), ShapedReward(some, Shaping(weight=0.0))]

@@ -22,7 +22,7 @@ from trl import GRPOConfig
 
 from rewards import EndoRM, FrozenBase
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
-from train.policy_forward import switch_off_dropout
+from train.policy_forward import check_same_function, switch_off_dropout
 from train.ppo_trainer import PPOConfig, PPOTrainer
 
 SIZES = {
@@ -116,7 +116,7 @@ def test_a_policy_that_was_changed_is_found(saved_model, tmp_path):
     with torch.no_grad():
         for p in trainer.model.parameters():
             p.mul_(1.05)
-    with pytest.raises(ValueError, match="weights changed since the trainer was made"):
+    with pytest.raises(ValueError, match="weights changed since they were loaded"):
         trainer.train()
 
 
@@ -147,6 +147,21 @@ def test_experts_that_rounding_exchanges_are_no_fault(tmp_path):
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **sizes)).to(torch.bfloat16)
     trainer = ppo(model, tmp_path, trainer_kwargs={"train_dataset": UNEQUAL}, max_steps=1)
     trainer.train()
+
+
+def test_only_tokens_that_count_are_compared_and_nan_is_a_difference():
+    mask = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0]])
+    ref = -torch.arange(1.0, 9.0).view(2, 4)
+    elsewhere = ref - 3.0 * (1 - mask)
+    padded, model = torch.zeros(2, dtype=torch.bool), torch.nn.Linear(1, 1)
+    check_same_function(elsewhere, ref, mask, padded, True, model)
+    check_same_function(elsewhere - 3.0, ref, 0 * mask, padded, True, model)  # nothing counts
+    with pytest.raises(ValueError, match=r"k3 is 0\.0499 nats a token.*0\.0001"):  # e^0.3 - 1.3 on every one
+        check_same_function(elsewhere - 0.3, ref, mask, padded, True, model)
+    broken = ref.clone()
+    broken[0, 3] = torch.nan
+    with pytest.raises(ValueError, match="k3 is nan"):
+        check_same_function(broken, ref, mask, padded, True, model)
 
 
 def test_another_frozen_base_may_differ(saved_model, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import capture, grpo, history, length, ppo, trained
+from helpers import PROMPTS, capture, grpo, history, length, ppo, trained
 from trl import ModelConfig
 
 from rewards import EndoRM, Shaping, StepReward
@@ -175,6 +175,24 @@ def test_the_critic_starts_from_the_soft_value_only_where_its_reward_is_unshaped
         assert trainer.critic.critic.coefficient.item() == pytest.approx(expected[name])
 
 
+@pytest.mark.parametrize(
+    "settings,placement,expected",
+    [
+        ({}, "dense", 1.0),
+        ({"alpha": 0.5}, "dense", 1.0),
+        ({"discount": 0.9}, "dense", 0.0),
+        ({"form": "logprob"}, "dense", 0.0),
+        ({"reduce": "mean"}, "dense", 0.0),
+        ({}, "terminal", 0.0),
+    ],
+)
+def test_the_critic_starts_from_the_soft_value_only_where_returns_telescope(
+    settings, placement, expected, saved_model, tmp_path
+):
+    trainer = ppo(saved_model, tmp_path, [EndoRM(**settings)], reward_placement=placement)
+    assert trainer.critic.critic.coefficient.item() == expected
+
+
 def test_an_unshaped_endorm_in_a_mix_is_the_endorm_alone(saved_model, tmp_path):
     alone = trained(ppo(saved_model, tmp_path / "a", [EndoRM()], max_steps=4))
     mixed = trained(ppo(saved_model, tmp_path / "b", [ShapedReward(EndoRM())], max_steps=4))
@@ -226,6 +244,34 @@ def test_grpo_group_normalisation_is_that_of_each_groups_responses(saved_model, 
     std = groups.std(1, keepdim=True, unbiased=False)
     expected = torch.where(std > 0, (groups - groups.mean(1, keepdim=True)) / std, 0.0)
     torch.testing.assert_close(seen["shaped"].view(-1, 4), expected)
+
+
+def test_an_evaluations_groups_are_its_own(saved_model, tmp_path):
+    """Four responses a prompt in training, two in evaluation."""
+
+    def remainder(completion_ids, **_):
+        return [float(sum(ids) % 7) for ids in completion_ids]
+
+    trainer = grpo(
+        saved_model,
+        tmp_path,
+        rewards=[ShapedReward(remainder, Shaping(normalise="group"))],
+        trainer_kwargs={"eval_dataset": PROMPTS.select(range(4))},
+        num_generations_eval=2,
+        per_device_eval_batch_size=8,
+    )
+    real, seen = trainer._calculate_rewards, {}
+
+    def keep(*args):
+        seen["shaped"], seen["ids"] = real(*args), args[3]
+        return seen["shaped"]
+
+    trainer._calculate_rewards = keep
+    trainer.evaluate()
+    groups = torch.tensor(remainder(seen["ids"])).view(-1, 2)
+    expected = (groups[:, 0] - groups[:, 1]).sign()  # of two that differ one is at +1 and one at -1
+    assert bool(expected.any())
+    torch.testing.assert_close(seen["shaped"].view(-1, 2), torch.stack([expected, -expected], dim=1))
 
 
 @pytest.mark.parametrize("algorithm", [ppo, grpo])

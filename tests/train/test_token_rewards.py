@@ -5,6 +5,7 @@ import torch
 from helpers import capture, grpo, history, ppo, trained
 
 from rewards import EndoRM
+from train.token_reward import TokenReward
 
 
 def expected_endorm(seen, **settings):
@@ -48,6 +49,19 @@ def test_other_rewards_weights_none_and_token_lists(saved_model, tmp_path):
     assert history(trainer, "rewards/ramp/mean")[0] == pytest.approx(
         sum(len(ids) * (len(ids) - 1) / 2 for ids in seen["ids"]) / 8
     )
+
+
+def test_rows_of_a_reward_that_gives_a_list_a_number_and_none():
+    """On tokens that are not the policy's nothing counts: neither in the sums that TRL sees nor in the rows."""
+    own = [[1, 0, 1, 1, 0], [1, 1, 0], [0, 1]]
+    reward = TokenReward(lambda **_: [[1.0, 10.0, 2.0, 4.0, 20.0], 5.0, None], dense=True)
+    assert reward(own_tokens=own) == [7.0, 5.0, None]
+    rows = reward.token_rows([torch.tensor(mask, dtype=torch.bool) for mask in own])
+    nan = torch.nan
+    expected = [[1.0, nan, 2.0, 4.0, nan], [0.0, 5.0, nan], [nan, nan]]
+    for row, numbers in zip(rows, expected):
+        torch.testing.assert_close(row, torch.tensor(numbers), equal_nan=True)
+    assert reward() == [37.0, 5.0, None]  # of a response without an environment every token counts
 
 
 def test_a_token_list_of_the_wrong_length_is_an_error(saved_model, tmp_path):

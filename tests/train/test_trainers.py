@@ -30,10 +30,11 @@ def test_one_frozen_forward_a_rollout_for_kl_reward_and_critic(algorithm, saved_
     assert all(math.isfinite(x) for x in history(trainer, "reward"))
 
 
-def test_reference_log_probs_are_trls_own(saved_model, tmp_path):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_reference_log_probs_are_trls_own(temperature, saved_model, tmp_path):
     """The same seed gives the same rollout; our shared forward and TRL's reference model must then give one loss."""
-    rewards = [lambda completions, **_: [float(len(c)) for c in completions]]
-    settings = {"rewards": rewards, "beta": 0.5, "optim": "sgd", "learning_rate": 0.1}
+    rewards = [lambda completion_ids, **_: [float(sum(ids) % 7) for ids in completion_ids]]
+    settings = {"rewards": rewards, "beta": 0.5, "optim": "sgd", "learning_rate": 0.1, "temperature": temperature}
     ours = trained(grpo(saved_model, tmp_path / "a", **settings))
     theirs = trained(grpo(saved_model, tmp_path / "b", cls=GRPOTrainer, **settings))
     for key in ("loss", "kl", "reward", "entropy"):
