@@ -176,14 +176,17 @@ class FrozenBase:
 
     @torch.no_grad()
     def next_token_log_probs(
-        self, prompt_ids: Sequence[Sequence[int]], candidates: Sequence[int], progress: bool = False
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        candidates: Sequence[int],
+        progress: bool | Callable[[int], object] = False,
     ) -> Tensor:
         """Log-probabilities of a few tokens right after each prompt, each prompt through the backbone once.
 
         Args:
             prompt_ids: n unpadded lists of token ids, none empty.
             candidates: k token ids.
-            progress: show a progress bar.
+            progress: as `score`.
 
         Returns:
             (n, k) fp32, in nats, normalised over the whole vocabulary, on the model's device.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from rewards.encoding import (
     check_lists,
@@ -125,10 +126,13 @@ class ImplicitReward:
     def _rewards(self, prompts: Sequence, response_ids: Sequence[Sequence[int]]) -> list[Tensor]:
         prompt_ids = [encode_prompt(self.tokenizer, p) for p in prompts]
         # alphas=(): no soft values are needed, only log-probs at temperature 1
-        policy, reference = (
-            torch.cat([s.log_probs for s in base.score(prompt_ids, response_ids, (), progress=self.progress)]).cpu()
-            if prompt_ids
-            else torch.empty(0)
-            for base in (self.policy, self.reference)
-        )
+        both = 2 * len(prompt_ids)
+        with tqdm(total=both, desc=self.__name__, unit="response", disable=not self.progress) as bar:
+            told = bar.update if self.progress else False
+            policy, reference = (
+                torch.cat([s.log_probs for s in base.score(prompt_ids, response_ids, (), progress=told)]).cpu()
+                if prompt_ids
+                else torch.empty(0)
+                for base in (self.policy, self.reference)
+            )
         return list((self.beta * (policy - reference)).split([len(ids) for ids in response_ids]))

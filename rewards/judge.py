@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from rewards.frozen_base import FrozenBase
@@ -84,7 +85,9 @@ class LocalJudge(Judge):
             return torch.empty(0, len(answers))
         ids = [template.encode(self.tokenizer, **question) for question in questions]
         candidates = answer_ids(self.tokenizer, ids[0], answers) if ids else [0] * len(answers)
-        return self.base.next_token_log_probs(ids, candidates, progress=progress).cpu()
+        with tqdm(total=len(ids), desc="judge", unit="question", disable=not progress) as bar:
+            told = bar.update if progress else False
+            return self.base.next_token_log_probs(ids, candidates, progress=told).cpu()
 
     def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
         """See `Judge.write`; see `generate_greedily` for errors."""

@@ -135,8 +135,10 @@ class TrainedReward:
                 )
         rewards = torch.empty(len(ids))
         batches = batches_by_tokens([len(row) for row in ids], self.batch_tokens)
-        for rows in tqdm(batches, desc="reward model", unit="batch", disable=not self.progress):
-            rewards[rows] = self._forward([ids[i] for i in rows])
+        with tqdm(total=len(ids), desc="reward model", unit="response", disable=not self.progress) as bar:
+            for rows in batches:
+                rewards[rows] = self._forward([ids[i] for i in rows])
+                bar.update(len(rows))
         if bad := (~rewards.isfinite()).nonzero()[:8, 0].tolist():
             raise ValueError(
                 f"The reward model gave NaN or infinite rewards for rows {bad}: check the checkpoint, or load it in "
