@@ -77,8 +77,8 @@ def check_own_tokens(completions, own_tokens, reward: str) -> None:
     """
     if own_tokens is not None or all(isinstance(c, str) for c in completions):
         return
-    chats = [c for c in completions if c and not isinstance(c, str)]
-    if any(message.get("role", "assistant") != "assistant" for chat in chats for message in chat):
+    messages = [m for c in completions if c and not isinstance(c, str) for m in c if isinstance(m, dict)]
+    if any(message.get("role", "assistant") != "assistant" for message in messages):
         raise ValueError(
             f"{reward} scores tokens, and a tool or an environment speaks in these completions: which tokens are the "
             "policy's is told by this project's trainers alone (the column own_tokens). Use one of them, or pass "

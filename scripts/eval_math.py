@@ -115,8 +115,8 @@ def main(argv: list[str] | None = None) -> None:
 
             if args.endorm:
                 settings = {name: getattr(args, name) for name in ("alpha", "discount", "floor", "form", "reduce")}
-                how = (args.cache, args.dtype, args.device, args.trust_remote_code)
-                scorer = EndoRMScorer(args.endorm, model, *how, **settings)
+                loading = (args.cache, args.dtype, args.device, args.trust_remote_code)
+                scorer = EndoRMScorer(args.endorm, model, *loading, **settings)
             drawn = {}
             for name in paper_order(list(loaded)):
                 problems = loaded[name][0]
