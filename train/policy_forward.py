@@ -78,17 +78,22 @@ def switch_off_dropout(model: nn.Module) -> float:
     """
     largest = 0.0
     for module in model.modules():
-        is_dropout = "Dropout" in type(module).__name__  # nn.Dropout, and BOFT's own
-        for name in [n for n in vars(module) if RANDOM.search(n) or (is_dropout and n == "p")]:
-            rate = getattr(module, name)
-            # adapters keep a dict of rates, by the adapter's name
-            for place, key, value in (
-                [(rate, k, v) for k, v in rate.items()] if isinstance(rate, dict) else [(vars(module), name, rate)]
-            ):
-                if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-                    largest = max(largest, float(value))
-                    place[key] = 0.0
+        for rates, name in noise(module):
+            largest = max(largest, float(rates[name]))
+            rates[name] = 0.0
     return largest
+
+
+def noise(module: nn.Module) -> list[tuple[dict, str]]:
+    """Where a module itself, without those inside it, keeps rates above 0 of dropout or other noise: the dict that
+    holds each, and its key there."""
+    own = vars(module)
+    is_dropout = "Dropout" in type(module).__name__  # nn.Dropout and BOFT's own keep it as `p`
+    names = [name for name in own if RANDOM.search(name) or (is_dropout and name == "p")]
+    places = [(own, name) for name in names]
+    places += [(own[n], key) for n in names if isinstance(own[n], dict) for key in own[n]]  # adapters: by their name
+    numbers = [(d, k) for d, k in places if isinstance(d[k], (int, float)) and not isinstance(d[k], bool)]
+    return [(d, k) for d, k in numbers if d[k] > 0]
 
 
 def use_positions_of_mask(model: nn.Module) -> None:

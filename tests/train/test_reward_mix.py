@@ -230,8 +230,8 @@ def test_weights_follow_the_steps_and_both_means_are_logged(algorithm, saved_mod
     assert list(trainer._logs["rewards"]["length"]) == totals[-1][1][:, 1].tolist()
 
 
-def test_grpo_group_normalisation_is_that_of_each_groups_responses(saved_model, tmp_path):
-    trainer = grpo(saved_model, tmp_path, rewards=[ShapedReward(length, Shaping(normalise="group"))], max_steps=1)
+def watch_rewards(trainer):
+    """The shaped rewards of the last rollout and the ids that they are of, as the trainer goes on."""
     real, seen = trainer._calculate_rewards, {}
 
     def keep(*args):
@@ -239,6 +239,12 @@ def test_grpo_group_normalisation_is_that_of_each_groups_responses(saved_model, 
         return seen["shaped"]
 
     trainer._calculate_rewards = keep
+    return seen
+
+
+def test_grpo_group_normalisation_is_that_of_each_groups_responses(saved_model, tmp_path):
+    trainer = grpo(saved_model, tmp_path, rewards=[ShapedReward(length, Shaping(normalise="group"))], max_steps=1)
+    seen = watch_rewards(trainer)
     trainer.train()
     groups = torch.tensor(length(seen["ids"])).view(-1, 4)
     std = groups.std(1, keepdim=True, unbiased=False)
@@ -260,13 +266,7 @@ def test_an_evaluations_groups_are_its_own(saved_model, tmp_path):
         num_generations_eval=2,
         per_device_eval_batch_size=8,
     )
-    real, seen = trainer._calculate_rewards, {}
-
-    def keep(*args):
-        seen["shaped"], seen["ids"] = real(*args), args[3]
-        return seen["shaped"]
-
-    trainer._calculate_rewards = keep
+    seen = watch_rewards(trainer)
     trainer.evaluate()
     groups = torch.tensor(remainder(seen["ids"])).view(-1, 2)
     expected = (groups[:, 0] - groups[:, 1]).sign()  # of two that differ one is at +1 and one at -1
