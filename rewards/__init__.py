@@ -5,24 +5,24 @@
 
 from importlib import import_module
 
-from rewards.cross_tokenizer import CrossTokenizer
 from rewards.endorm import EndoRM
-from rewards.endpoint_judge import EndpointJudge, JudgeUnavailable
-from rewards.frozen_base import FrozenBase
-from rewards.frozen_reward import FrozenReward
+from rewards.frozen.cross_tokenizer import CrossTokenizer
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.frozen_reward import FrozenReward
+from rewards.frozen.token_scores import TokenScores
 from rewards.generative_verifier import GenerativeVerifier
 from rewards.implicit_reward import ImplicitReward
-from rewards.judge import Judge, LocalJudge
-from rewards.judge_reward import JudgeReward
+from rewards.judges.endpoint_judge import EndpointJudge, JudgeUnavailable
+from rewards.judges.judge import Judge, LocalJudge
+from rewards.judges.judge_reward import JudgeReward
 from rewards.pairwise_judge import PairwiseJudge
 from rewards.pointwise_judge import PointwiseJudge
-from rewards.ppo_reward_model import PPORewardModel
 from rewards.reference_probability import ReferenceProbability
 from rewards.rubric import Rubric
 from rewards.shaping import Shaping
 from rewards.steps import StepReward
-from rewards.token_scores import TokenScores
 from rewards.trained_reward import TrainedReward
+from rewards.trl_reward_model import PPORewardModel
 
 REWARDS = {
     "endorm": "rewards.endorm.EndoRM",
@@ -45,9 +45,9 @@ REWARDS = {
     "think_format": "rewards.verifiable.think_format",
     "majority_vote": "rewards.majority_vote.MajorityVote",
     "cluster_share": "rewards.cluster_share.ClusterShare",
-    "cosine_length": "rewards.penalties.CosineLength",
-    "repetition_penalty": "rewards.penalties.RepetitionPenalty",
-    "overlong": "rewards.penalties.Overlong",
+    "cosine_length": "rewards.length_penalties.CosineLength",
+    "repetition_penalty": "rewards.length_penalties.RepetitionPenalty",
+    "overlong": "rewards.length_penalties.Overlong",
     "random": "rewards.controls.Random",
     "constant": "rewards.controls.Constant",
     "length": "rewards.controls.Length",

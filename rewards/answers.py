@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from math_verify import parse, verify
 
-from rewards.encoding import response_text
+from rewards.frozen.encoding import response_text
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACED_BOX = re.compile(rf"{_BOX.pattern}\s*\{{")

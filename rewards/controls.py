@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from rewards.encoding import own_ids, response_text
+from rewards.frozen.encoding import own_ids, response_text
 from rewards.verifiable import boxed
 
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewards.frozen_base import FrozenBase
-from rewards.frozen_reward import FrozenReward
-from rewards.token_scores import TokenScores
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.frozen_reward import FrozenReward
+from rewards.frozen.token_scores import TokenScores
 
 FORMS = ("reward", "logprob")
 REDUCES = ("sum", "mean")

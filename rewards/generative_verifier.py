@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewards.encoding import check_lists, column
-from rewards.frozen_base import FrozenBase
-from rewards.judge import Judge
-from rewards.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
-from rewards.templates import FOLDER, Template
+from rewards.frozen.encoding import check_lists, column
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.judges.judge import Judge
+from rewards.judges.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
+from rewards.judges.templates import FOLDER, Template
 
 FORMS = ("logprob", "prob")
 
@@ -23,11 +23,11 @@ class GenerativeVerifier(JudgeReward):
     """P("Yes") as a reward function. One forward a response, one position read, nothing generated.
 
     Args:
-        base: the frozen base that judges, or another judge (see `rewards.judge`), or None inside this project's
+        base: the frozen base that judges, or another judge (see `rewards.judges.judge`), or None inside this project's
             trainers, which lend it theirs.
         tokenizer: the base's tokenizer.
         template: file with `{prompt}`, `{response}` and, if there are references, `{reference}`; default
-            `rewards/prompts/verifier.txt`, or `verifier_reference.txt` with a `reference_column`.
+            `rewards/judges/prompts/verifier.txt`, or `verifier_reference.txt` with a `reference_column`.
         reference_column: the dataset's column with the right answer, which the judge may then see.
         answers: what is asked for, and its opposite; each must be one token.
         form: "logprob" (nats, at most 0) or "prob" (0 to 1, bounded as RL likes it; the same order of responses).

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from rewards.encoding import (
+from rewards.frozen.encoding import (
     check_lists,
     check_own_tokens,
     check_same_tokenizer,
     encode_prompt,
     encode_response,
 )
-from rewards.frozen_base import FrozenBase
-from rewards.loading import load_causal_lm
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.loading import load_causal_lm
 
 
 class ImplicitReward:

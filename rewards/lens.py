@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 
 from rewards.endorm import EndoRM, endogenous_rewards, position_weights
-from rewards.token_scores import TokenScores
+from rewards.frozen.token_scores import TokenScores
 
 WIDTH, HEIGHT = 600, 150  # of a chart's plotting area, in SVG units
 ONE_LINE = str.maketrans({" ": "␣", "\n": None, "\t": None})

@@ -9,8 +9,8 @@ ones.
 
 from torch import Tensor
 
-from rewards.frozen_reward import FrozenReward
-from rewards.token_scores import TokenScores
+from rewards.frozen.frozen_reward import FrozenReward
+from rewards.frozen.token_scores import TokenScores
 
 
 class SequenceLogLikelihood(FrozenReward):

@@ -8,8 +8,8 @@ failure: repetition has no entropy, so a policy that repeats itself earns most; 
 
 from torch import Tensor
 
-from rewards.frozen_reward import FrozenReward
-from rewards.token_scores import TokenScores
+from rewards.frozen.frozen_reward import FrozenReward
+from rewards.frozen.token_scores import TokenScores
 
 
 class NegativeEntropy(FrozenReward):

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rewards.encoding import check_lists
-from rewards.frozen_base import FrozenBase
-from rewards.judge import Judge
-from rewards.judge_reward import JudgeReward, as_judge
-from rewards.templates import FOLDER, Template
+from rewards.frozen.encoding import check_lists
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.judges.judge import Judge
+from rewards.judges.judge_reward import JudgeReward, as_judge
+from rewards.judges.templates import FOLDER, Template
 
 POINTS = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5)}
 
@@ -26,10 +26,10 @@ class PairwiseJudge(JudgeReward):
     """Verdicts on pairs, and win rates within groups of responses to one prompt. It has no score for one response.
 
     Args:
-        base: the frozen base that judges, or another judge (see `rewards.judge`), or None inside this project's
+        base: the frozen base that judges, or another judge (see `rewards.judges.judge`), or None inside this project's
             trainers, which lend it theirs.
         tokenizer: the base's tokenizer.
-        template: file with `{prompt}`, `{response_a}` and `{response_b}`; default `rewards/prompts/pairwise.txt`.
+        template: file with `{prompt}`, `{response_a}` and `{response_b}`; default `judges/prompts/pairwise.txt`.
         answers: what stands for the response shown first and second; each must be one token.
         progress: show a progress bar.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from rewards.encoding import check_lists
-from rewards.judge import Judge
-from rewards.judge_reward import JudgeReward, as_judge
-from rewards.templates import FOLDER, Template
+from rewards.frozen.encoding import check_lists
+from rewards.judges.judge import Judge
+from rewards.judges.judge_reward import JudgeReward, as_judge
+from rewards.judges.templates import FOLDER, Template
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ class PointwiseJudge(JudgeReward):
     """The mark as a reward function. An answer without a mark gives None, which TRL takes for "does not apply".
 
     Args:
-        model: a causal LM of transformers, neither wrapped nor sharded, or another judge (see `rewards.judge`). It
+        model: a causal LM of transformers, neither wrapped nor sharded, or another judge (see `judges.judge`). It
             generates greedily.
         tokenizer: the model's tokenizer.
-        template: file with `{prompt}` and `{response}`; default `rewards/prompts/pointwise.txt`, which asks for the
+        template: file with `{prompt}` and `{response}`; default `judges/prompts/pointwise.txt`, which asks for the
             mark alone. One that asks for reasons first needs a larger `max_new_tokens`.
         max_new_tokens: the most tokens of an answer.
         batch_tokens: padded tokens, answers included, in one batch of a model given as such.

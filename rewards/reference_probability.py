@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from rewards.answers import box_start, last_boxed
-from rewards.encoding import check_lists, encode_prompt, encode_response, response_text
-from rewards.frozen_base import FrozenBase
-from rewards.loading import FromFrozenBase
+from rewards.frozen.encoding import check_lists, encode_prompt, encode_response, response_text
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.loading import FromFrozenBase
 
 BOX = r"\boxed{"
 

@@ -10,8 +10,8 @@ given, so that writing a box earns nothing. Known failure: a mean is high for a 
 import torch
 from torch import Tensor
 
-from rewards.encoding import encode_response
-from rewards.frozen_base import FrozenBase
+from rewards.frozen.encoding import encode_response
+from rewards.frozen.frozen_base import FrozenBase
 from rewards.reference_probability import BOX, ReferenceProbability
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from rewards.encoding import check_lists, column
-from rewards.frozen_base import FrozenBase
-from rewards.judge import Judge
-from rewards.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
-from rewards.templates import FOLDER, Template
+from rewards.frozen.encoding import check_lists, column
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.judges.judge import Judge
+from rewards.judges.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
+from rewards.judges.templates import FOLDER, Template
 
 EXAMPLE = "[{criterion: gives the unit, weight: 2.0}, {criterion: makes up a source, weight: -1.0}]"
 
@@ -32,13 +32,13 @@ class Rubric(JudgeReward):
     """The rubric as a reward function, 0 to 1: one question for each response and criterion, nothing generated.
 
     Args:
-        base: the frozen base that judges, or another judge (see `rewards.judge`), or None inside this project's
+        base: the frozen base that judges, or another judge (see `rewards.judges.judge`), or None inside this project's
             trainers, which lend it theirs. The criteria are then judged in forwards of their own.
         tokenizer: the base's tokenizer.
         criteria: the same for every response: see `read_criteria`.
         criteria_column: instead, the dataset's column with each prompt's own; where it is empty or None, the reward
             does not apply (None). Give one of the two.
-        template: file with `{prompt}`, `{response}` and `{criterion}`; default `rewards/prompts/rubric.txt`.
+        template: file with `{prompt}`, `{response}` and `{criterion}`; default `rewards/judges/prompts/rubric.txt`.
         answers: what says that a criterion is met, and its opposite; each must be one token.
         among_answers: whether P is the first answer's share of the two, or (default) of the whole vocabulary.
         progress: show a progress bar while scoring.

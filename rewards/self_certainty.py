@@ -8,8 +8,8 @@ some hundred steps (its section 5.4); a mean over tokens is bought by long, dull
 
 from torch import Tensor
 
-from rewards.frozen_reward import FrozenReward
-from rewards.token_scores import TokenScores
+from rewards.frozen.frozen_reward import FrozenReward
+from rewards.frozen.token_scores import TokenScores
 
 
 class SelfCertainty(FrozenReward):

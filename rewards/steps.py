@@ -14,7 +14,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from rewards.encoding import encode_response
+from rewards.frozen.encoding import encode_response
 
 RULES = ("line", "step")
 REDUCES = {"sum": "sum", "mean": "mean", "min": "amin"}  # ours: torch's

@@ -10,9 +10,9 @@ from torch.nn.functional import linear
 from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from rewards.batching import batches_by_tokens
-from rewards.encoding import check_lists, response_text
-from rewards.loading import default_device, whole_weights
+from rewards.frozen.batching import batches_by_tokens
+from rewards.frozen.encoding import check_lists, response_text
+from rewards.frozen.loading import default_device, whole_weights
 
 
 class TrainedReward:

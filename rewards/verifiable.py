@@ -16,7 +16,7 @@ from decimal import Decimal
 from trl.rewards import accuracy_reward, reasoning_accuracy_reward, think_format_reward
 
 from rewards.answers import has_box, last_boxed
-from rewards.encoding import response_text
+from rewards.frozen.encoding import response_text
 
 # Thousands in groups of three or plain digits, a fraction, an exponent that cannot overflow; a minus after a digit,
 # letter or bracket is a subtraction.

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewards.benchmarks.loading import load_rows
-from rewards.benchmarks.statistics import markdown_table, percent
-from train.grading import SECONDS, Graders
-from train.math_benchmarks import PAPER, load_benchmark
+from rewards.preferences.bootstrap import markdown_table, percent
+from rewards.preferences.rows import load_rows
+from train.evaluation.grading import SECONDS, Graders
+from train.evaluation.problems import PAPER, load_benchmark
 
 
 def hostile(n: int, seed: int = 0) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,6 @@ differs.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import socket
@@ -24,6 +23,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from train.critic import Critic, CriticLearner
+from train.tasks.rehearsal_model import make_rehearsal_model, project_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHERS = {"single": 1, "cpu_ddp": 2, "cpu_zero2": 2, "cpu_zero3": 2}  # accelerate file: processes
@@ -34,11 +34,9 @@ GLOBAL_BATCH = 8
 
 def rehearsal_models(folder: Path) -> tuple[str, str]:
     """Two models of one tokenizer, as make_rehearsal_model.py makes them of the project's own texts."""
-    spec = importlib.util.spec_from_file_location("rehearsal", ROOT / "scripts" / "make_rehearsal_model.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    texts = list(module.project_texts())
+    texts = list(project_texts())
     for seed in (0, 1):
-        module.make_rehearsal_model(texts, folder / str(seed), vocab_size=512, hidden_size=32, seed=seed)
+        make_rehearsal_model(texts, folder / str(seed), vocab_size=512, hidden_size=32, seed=seed)
     return str(folder / "0"), str(folder / "1")
 
 

@@ -22,7 +22,7 @@ export HF_HUB_OFFLINE=1 PYTHONWARNINGS="ignore::FutureWarning,ignore::Deprecatio
 start=$SECONDS
 
 echo "== 1/3 base: a small LM learns from noisy demonstrations"
-python scripts/make_demo_base.py --output "$output/base" --data_dir "$output/data" --seed "$seed"
+python scripts/experiments/arithmetic/make_base.py --output "$output/base" --data_dir "$output/data" --seed "$seed"
 
 echo "== 2/3 ${algo}: the base improves itself with the reward inside its own frozen copy"
 accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
@@ -30,5 +30,5 @@ accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dyna
   --dataset_name "$output/data/train.jsonl" --output_dir "$output/$algo"
 
 echo "== 3/3 evaluation on held-out problems"
-python scripts/eval_demo.py --base "$output/base" --policy "$output/$algo" --name "${algo}_endorm" \
+python scripts/experiments/arithmetic/evaluate_arithmetic.py --base "$output/base" --policy "$output/$algo" --name "${algo}_endorm" \
   --data "$output/data/heldout.jsonl" --output "$output" --seed "$seed" --seconds_so_far $((SECONDS - start))

@@ -10,13 +10,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from train.benchmarking import record
-from train.cost_estimate import CASES, estimate, markdown, totals, with_measurements
-from train.memory_plan import read_shape, shape_of
-from train.random_models import PRESETS, preset_config
+from train.cost.hours import CASES, estimate, markdown, totals, with_measurements
+from train.cost.memory import read_shape, shape_of
+from train.cost.shapes import PRESETS, preset_config
+from train.cost.stopwatch import record
 from train.recipe import read_recipe
 
-RESULTS = Path(__file__).parent / "bench_results"
+RESULTS = Path(__file__).parent / "bench/results"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,9 +9,10 @@ prompts steer, a column's own domain wins it. Writes results.json, results.md an
 import argparse
 from pathlib import Path
 
-from rewards.benchmarks import dsp
-from rewards.benchmarks.comparisons import with_system
-from rewards.benchmarks.evaluation import (
+from rewards.preferences import dsp
+from rewards.preferences.bootstrap import markdown_table, percent
+from rewards.preferences.comparisons import with_system
+from rewards.preferences.evaluation import (
     add_arguments,
     assess,
     endorm_source,
@@ -20,8 +21,7 @@ from rewards.benchmarks.evaluation import (
     sweep,
     sweep_panels,
 )
-from rewards.benchmarks.report import write
-from rewards.benchmarks.statistics import markdown_table, percent
+from rewards.preferences.report import write
 from train.tracking import git_commit, versions
 
 

@@ -17,9 +17,10 @@ from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
-from train.grading import SECONDS, Graders
-from train.math_benchmarks import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
-from train.math_evaluation import (
+from train.evaluation.grading import SECONDS, Graders
+from train.evaluation.problems import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
+from train.evaluation.sampling import SAMPLERS, Decoding, sample
+from train.evaluation.summary import (
     EndoRMScorer,
     draw_series,
     grade_samples,
@@ -28,7 +29,6 @@ from train.math_evaluation import (
     problem_figures,
     summarise_model,
 )
-from train.sampling import SAMPLERS, Decoding, sample
 from train.tracking import git_commit, versions
 
 

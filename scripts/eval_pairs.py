@@ -9,9 +9,9 @@ known datasets. Writes results.json, results.md and heatmap.png.
 
 import argparse
 
-from rewards.benchmarks import pairs
-from rewards.benchmarks.comparisons import with_system
-from rewards.benchmarks.evaluation import (
+from rewards.preferences import pairs
+from rewards.preferences.comparisons import with_system
+from rewards.preferences.evaluation import (
     add_arguments,
     assess,
     endorm_source,
@@ -20,7 +20,7 @@ from rewards.benchmarks.evaluation import (
     sweep,
     sweep_panels,
 )
-from rewards.benchmarks.report import write
+from rewards.preferences.report import write
 from train.tracking import git_commit, versions
 
 COLUMN_FLAGS = ("prompt", "chosen", "rejected", "system", "group", "label")

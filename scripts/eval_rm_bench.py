@@ -11,9 +11,9 @@ EndoRM's per-token scores from the cache.
 
 import argparse
 
-from rewards.benchmarks import rm_bench
-from rewards.benchmarks.comparisons import with_system
-from rewards.benchmarks.evaluation import (
+from rewards.preferences import rm_bench
+from rewards.preferences.comparisons import with_system
+from rewards.preferences.evaluation import (
     add_arguments,
     assess,
     endorm_source,
@@ -22,7 +22,7 @@ from rewards.benchmarks.evaluation import (
     sweep,
     sweep_panels,
 )
-from rewards.benchmarks.report import write
+from rewards.preferences.report import write
 from train.tracking import git_commit, versions
 
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from train.memory_plan import GIB, HEADROOM, MOMENTS, make_plan, proposals, read_shape
+from train.cost.memory import GIB, HEADROOM, MOMENTS, make_plan, proposals, read_shape
 from train.recipe import read_recipe
 
 

@@ -23,7 +23,16 @@ import json
 import sys
 from pathlib import Path
 
-from train.report_page import (
+from train.evaluation.differences import (
+    ROLES,
+    collapse_signs,
+    common_benchmarks,
+    compare,
+    conclusions,
+    differences_in_settings,
+)
+from train.evaluation.folders import Evaluation, Run, read_evaluation, read_run
+from train.evaluation.page import (
     RESPONSES,
     accuracy_table,
     differences_table,
@@ -34,8 +43,6 @@ from train.report_page import (
     run_section,
     settings_table,
 )
-from train.run_folders import Evaluation, Run, read_evaluation, read_run
-from train.run_report import ROLES, collapse_signs, common_benchmarks, compare, conclusions, differences_in_settings
 from train.tracking import git_commit, versions
 
 NAMES = [role for role in ROLES if role != "majority"]  # the majority is that of the base's samples

@@ -5,46 +5,28 @@
 
 Every other flag is a field of the recipe. Rollouts that warm up come first. On a GPU the peak of its memory is put
 beside the plan's (scripts/plan.py). --plain_trl takes TRL's own GRPOTrainer with a reward model of the policy's size,
-for comparison; scripts/bench_step.py runs everything side by side.
+for comparison; scripts/bench/bench_step.py runs everything side by side.
 """
 
 import argparse
-import importlib.util
 import json
-import random
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
 
-from train.benchmarking import peak_memory, record
+from train.cost.memory import GIB, make_plan, read_shape
+from train.cost.shapes import PRESETS, write_inputs
+from train.cost.step_clock import GENERATION, StepClock, model_bytes
+from train.cost.stopwatch import peak_memory, record
 from train.grpo_trainer import EndoGRPOTrainer
-from train.math_data import DataArguments, load_prompts
-from train.memory_plan import GIB, make_plan, read_shape
 from train.ppo_trainer import PPOConfig, PPOTrainer
-from train.random_models import PRESETS, random_model
+from train.prompts import DataArguments, load_prompts
 from train.recipe import RewardArguments, build_rewards, load_tokenizer, model_init_kwargs, parse_recipe
-from train.step_timing import GENERATION, StepClock, model_bytes
 from train.watches import WatchArguments
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def write_inputs(folder: Path, preset: str, vocab_size: int, prompt_tokens: int, dtype: str, prompts: int) -> None:
-    """A model, the rehearsal model's tokenizer and random prompts of the project's words, in a folder."""
-    spec = importlib.util.spec_from_file_location("rehearsal", ROOT / "scripts" / "make_rehearsal_model.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    module.make_rehearsal_model(list(module.project_texts()), folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    random_model(preset, vocab_size, getattr(torch, dtype), device=device).save_pretrained(folder)
-    tokenizer, rng = AutoTokenizer.from_pretrained(folder), random.Random(0)
-    words = [i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids]
-    texts = (tokenizer.decode(rng.choices(words, k=prompt_tokens)) for _ in range(prompts))
-    rows = "".join(json.dumps({"prompt": text}) + "\n" for text in texts)
-    (folder / "prompts.jsonl").write_text(rows, encoding="utf-8")
 
 
 def plain_trl(model, args, tokenizer, **kwargs) -> GRPOTrainer:

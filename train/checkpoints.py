@@ -16,7 +16,7 @@ from accelerate.utils import DistributedType, send_to_device
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from rewards.score_cache import model_fingerprint
+from rewards.frozen.score_cache import model_fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
 
 from rewards import FrozenBase
-from train.reward_models import same_tokenizer
+from train.reward_hosts import same_tokenizer
 
 REF = "ref"  # TRL's name for the frozen copy of an adapter
 

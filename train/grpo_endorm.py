@@ -12,7 +12,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.launcher import check_launcher, start_process_group
-from train.math_data import DataArguments, load_heldout, load_prompts
+from train.prompts import DataArguments, load_heldout, load_prompts
 from train.recipe import (
     RewardArguments,
     build_rewards,

@@ -27,11 +27,11 @@ from train.frozen_copy import build_frozen_base, frozen_instance
 from train.heldout import HeldOutMixin
 from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
 from train.policy_scores import PolicyScores
+from train.reward_adapter import wrap_rewards
+from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
-from train.reward_models import lend_models
 from train.rollout import Rollout, begin, response_mask, without_reward
 from train.rollout_log import RolloutLogMixin
-from train.token_reward import wrap_rewards
 from train.trl_patches import say_once_that_no_reward_applies
 from train.vllm_rollouts import check_vllm, set_up_vllm
 

@@ -11,8 +11,8 @@ import logging
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from train.launcher import check_launcher, start_process_group
-from train.math_data import DataArguments, load_heldout, load_prompts
 from train.ppo_trainer import PPOConfig, PPOTrainer
+from train.prompts import DataArguments, load_heldout, load_prompts
 from train.recipe import (
     RewardArguments,
     build_rewards,

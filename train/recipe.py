@@ -16,8 +16,8 @@ from rewards import EndoRM, FrozenReward, get_reward
 from train.checkpoints import newest_complete
 from train.console import ConsoleCallback
 from train.grpo_trainer import EndoGRPOConfig
-from train.math_data import DataArguments
 from train.ppo_trainer import PPOConfig
+from train.prompts import DataArguments
 from train.reward_mix import hint, rewards_of_recipe
 
 logger = logging.getLogger(__name__)

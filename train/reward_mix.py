@@ -13,7 +13,7 @@ from torch import Tensor
 from trl.trainer.utils import get_callable_name
 
 from rewards import JudgeReward, Shaping, StepReward, get_reward
-from rewards.judge_reward import ENDPOINT_SETTINGS
+from rewards.judges.judge_reward import ENDPOINT_SETTINGS
 from rewards.shaping import response_totals
 
 SHAPING = tuple(inspect.signature(Shaping).parameters)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rewards import TokenScores
-from rewards.encoding import own_ids
+from rewards.frozen.encoding import own_ids
 
 
 @dataclass

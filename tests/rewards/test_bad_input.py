@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
+from tiny_models import tiny_model, tiny_tokenizer
 
 from rewards import REWARDS, EndoRM, FrozenBase, get_reward
 

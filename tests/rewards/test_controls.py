@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from rewards.controls import Constant, FormatOnly, Length, Random
-from rewards.penalties import CosineLength, Overlong, RepetitionPenalty
+from rewards.length_penalties import CosineLength, Overlong, RepetitionPenalty
 
 TEXTS = [f"text {i}" for i in range(200)]
 IDS = [[i, 5, 7] for i in range(200)]

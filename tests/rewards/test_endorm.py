@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import SHARED, VOCAB_SIZE, tiny_model, tiny_tokenizer
+from tiny_models import SHARED, VOCAB_SIZE, tiny_model, tiny_tokenizer
 
 from rewards import EndoRM, FrozenBase
 from rewards.endorm import endogenous_rewards, position_weights

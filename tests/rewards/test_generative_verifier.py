@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from conftest import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from helpers import grpo, history, trained
+from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from trl import GRPOTrainer
 
 from rewards import EndoRM, FrozenBase, GenerativeVerifier
-from rewards.templates import FOLDER
+from rewards.judges.templates import FOLDER
 
 PROMPTS = ["What is 2+2?", [{"role": "user", "content": "Name a colour."}], "Hi"]
 RESPONSES = ["4", [{"role": "assistant", "content": "Red, of course. " * 4}], "{prompt} {response} Answer: Yes"]

@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from random_groups import random_groups, splits
+from tiny_models import ROOT
 
 from rewards.answers import cluster_answers, equivalent, extract_answer
 from rewards.cluster_share import ClusterShare
@@ -121,7 +120,7 @@ def test_a_thousand_random_groups_in_one_process():
 
 
 def test_a_thousand_random_groups_in_two_processes(tmp_path):
-    worker = Path(__file__).with_name("groups_worker.py")
+    worker = ROOT / "tests/support/groups_worker.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=300, env=environment)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_model, tiny_tokenizer
+from tiny_models import VOCAB_SIZE, tiny_model, tiny_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from helpers import grpo, history, trained
+from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from torch import nn
 from trl import GRPOTrainer
 
 from rewards import FrozenBase, PairwiseJudge
-from rewards.templates import FOLDER
+from rewards.judges.templates import FOLDER
 
 A, B = (word_tokenizer()(letter)["input_ids"][0] for letter in "AB")
 

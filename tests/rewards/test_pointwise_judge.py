@@ -4,11 +4,11 @@ import logging
 
 import pytest
 import torch
-from conftest import judge_model, word_tokenizer
+from tiny_models import judge_model, word_tokenizer
 from transformers import GenerationConfig
 
 from rewards import PointwiseJudge
-from rewards.generation import generate_greedily
+from rewards.judges.generation import generate_greedily
 from rewards.pointwise_judge import parse_mark
 
 

@@ -4,7 +4,7 @@ import re
 import sys
 import types
 
-from conftest import ROOT
+from tiny_models import ROOT
 
 import rewards
 

@@ -5,8 +5,8 @@ import math
 import helpers
 import pytest
 import torch
-from conftest import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from helpers import grpo, history, ppo, trained
+from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
 from rewards import FrozenBase, get_reward
 

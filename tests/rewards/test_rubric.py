@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from conftest import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
+from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
 from rewards import FrozenBase, Judge, Rubric
+from rewards.judges.templates import FOLDER
 from rewards.rubric import read_criteria
-from rewards.templates import FOLDER
 
 CRITERIA = [{"criterion": "It is short.", "weight": 2.0}, {"criterion": "It insults.", "weight": -1.0}, "It is right."]
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer, word_tokenizer
+from tiny_models import tiny_model, tiny_tokenizer, word_tokenizer
 
 from rewards import EndoRM, FrozenBase
 from rewards.steps import StepReward, aggregate_steps, step_starts, token_steps

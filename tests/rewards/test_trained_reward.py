@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import tiny_config, tiny_model, tiny_tokenizer
 from helpers import grpo, history, trained
+from tiny_models import tiny_config, tiny_model, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 from transformers.models.bert import BertConfig
 from trl import GRPOTrainer

@@ -1,15 +1,13 @@
 """The comparison of launchers runs, agrees, and would notice a difference."""
 
-import importlib.util
-
 import pytest
-from conftest import ROOT
+
+from scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("check_launchers", ROOT / "scripts" / "check_launchers.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script("check_launchers")
     return module
 
 

@@ -1,19 +1,18 @@
 """The evaluations of judges end to end on small files: their cells, their cache, what does not fit, all judges."""
 
-import importlib.util
 import json
 import random
 
 import pytest
-from conftest import ROOT, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
+from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from rewards import EndoRM
+from scripts import load_script
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script(name)
     return module
 
 

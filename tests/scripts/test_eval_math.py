@@ -1,6 +1,5 @@
 """The evaluation end to end: killed and resumed, graded again, a series of checkpoints, its figures by hand."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,21 +10,21 @@ import time
 
 import numpy as np
 import pytest
-from conftest import PROBLEMS, ROOT
+from tiny_models import PROBLEMS, ROOT
 from transformers import AutoTokenizer
 
 from rewards import EndoRM
 from rewards.answers import last_boxed
 from rewards.endorm import endogenous_rewards, position_weights
-from train.math_benchmarks import write_prompt
+from scripts import load_script
+from train.evaluation.problems import write_prompt
 
 SCRIPT = ROOT / "scripts" / "eval_math.py"
 
 
 @pytest.fixture(scope="module")
 def run():
-    spec = importlib.util.spec_from_file_location("eval_math", SCRIPT)
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script("eval_math")
 
     def main(*flags):
         module.main([str(f) for f in (*flags, "--device", "cpu", "--workers", 1, "--draws", 200)])

@@ -1,19 +1,17 @@
 """A merged adapter is the adapted model, as one plain model."""
 
-import importlib.util
-
 import pytest
 import torch
-from conftest import ROOT
 from helpers import ppo, trained
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts import load_script
+
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("merge_adapter", ROOT / "scripts" / "merge_adapter.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script("merge_adapter")
     return module
 
 

@@ -1,17 +1,17 @@
 """The preflight plan against what a real trainer holds, and its verdicts on the recipes."""
 
-import importlib.util
 import json
 
 import pytest
 import torch
-from conftest import ROOT, tiny_model
 from helpers import COMMON, ppo, trained
 from peft import LoraConfig
+from tiny_models import ROOT, tiny_model
 from transformers import AutoModelForCausalLM
 from trl import ModelConfig, get_quantization_config
 
-from train.memory_plan import GIB, Plan, make_plan, proposals, read_shape, weights_of
+from scripts import load_script
+from train.cost.memory import GIB, Plan, make_plan, proposals, read_shape, weights_of
 
 SHAPES = {  # Qwen2.5-Math
     "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
@@ -21,8 +21,7 @@ SHAPES = {  # Qwen2.5-Math
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("plan", ROOT / "scripts" / "plan.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script("plan")
     return module
 
 

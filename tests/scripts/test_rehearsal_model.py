@@ -1,7 +1,6 @@
 """The rehearsal model: loads like any other, writes any text, repeats exactly, refuses what cannot work."""
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,18 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["The sum of the angles is $180^\\circ$.", "Find the sum of the first ten primes: 2, 3, 5, 7."]
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("make_rehearsal_model", ROOT / "scripts" / "make_rehearsal_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+script = load_script("make_rehearsal_model")
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,17 @@
 """The report on folders with known numbers: differences by hand, sentences that follow them, bad input."""
 
-import importlib.util
 import json
 import math
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from scipy.stats import bootstrap
 
-from train.eval_statistics import interval
-from train.math_evaluation import summarise_model
-from train.run_folders import read_run
-from train.run_report import collapse_signs, resampled_differences
+from scripts import load_script
+from train.evaluation.differences import collapse_signs, resampled_differences
+from train.evaluation.figures import interval
+from train.evaluation.folders import read_run
+from train.evaluation.summary import summarise_model
 
 DRAWS = 2000
 SIZES = {"amc23": 40, "math500": 200}
@@ -20,8 +19,7 @@ SIZES = {"amc23": 40, "math500": 200}
 
 @pytest.fixture(scope="module")
 def report():
-    spec = importlib.util.spec_from_file_location("report", ROOT / "scripts" / "report.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script("report")
 
     def main(folder, *places):
         module.main([*map(str, places), "--output", str(folder), "--draws", str(DRAWS)])

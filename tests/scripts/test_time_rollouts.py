@@ -1,10 +1,11 @@
 """The timer of rollouts runs a recipe end to end, its phases add up, and its counts are those of the algorithm."""
 
-import importlib.util
 import json
 
 import pytest
-from conftest import ROOT
+from tiny_models import ROOT
+
+from scripts import load_script
 
 SETTINGS = {
     "preset": "tiny",
@@ -22,8 +23,7 @@ SETTINGS = {
 
 
 def run(monkeypatch, tmp_path, algorithm, *flags) -> dict:
-    spec = importlib.util.spec_from_file_location("time_rollouts", ROOT / "scripts" / "time_rollouts.py")
-    spec.loader.exec_module(script := importlib.util.module_from_spec(spec))
+    script = load_script("time_rollouts")
     fields = {"config": ROOT / f"configs/math/{algorithm}_qwen2.5_math_7b.yaml", "output": tmp_path / "step.json"}
     arguments = [str(x) for name, value in (SETTINGS | fields).items() for x in (f"--{name}", value)]
     arguments += ["--use_cpu", "--disable_tqdm", "true", *flags]

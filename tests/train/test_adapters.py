@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import tiny_model
 from helpers import grpo, history, ppo
 from peft import LoHaConfig, LoKrConfig, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 from vllm_stand_in import Engine, put_in_place
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import trl
-from conftest import judge_model, word_tokenizer
 from helpers import COMMON, PROMPTS, grpo, history, ppo
+from tiny_models import judge_model, word_tokenizer
 from trl import GRPOConfig
 
 from rewards import EndoRM

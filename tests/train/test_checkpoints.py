@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, tiny_model
 from helpers import ppo, trained
+from tiny_models import ROOT, tiny_model
 
 from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import tiny_model
+from tiny_models import tiny_model
 from trl.trainer import utils
 
 from train import cpu_head

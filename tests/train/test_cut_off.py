@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
 from datasets import Dataset
 from helpers import COMMON, capture, history, ppo
+from tiny_models import tiny_model, tiny_tokenizer
 
 from rewards import EndoRM
 from train.ppo_trainer import PPOConfig, PPOTrainer

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import PROMISED, ROOT, SHARED
 from launching import SMALL, assert_sound, launch, logged
 from safetensors.torch import load_file
+from tiny_models import PROMISED, ROOT, SHARED
 
 
 def test_ppo_7b_recipe_on_real_maths(rehearsal, problems, tmp_path):
@@ -50,8 +50,8 @@ def test_lora_recipe_saves_the_adapter_alone(rehearsal, problems, tmp_path):
 def parse(monkeypatch, *argv):
     from trl import ModelConfig
 
-    from train.math_data import DataArguments
     from train.ppo_trainer import PPOConfig
+    from train.prompts import DataArguments
     from train.recipe import RewardArguments, parse_recipe
     from train.watches import WatchArguments
 

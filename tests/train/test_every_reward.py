@@ -9,9 +9,9 @@ import helpers
 import pytest
 import torch
 import yaml
-from conftest import ROOT
 from helpers import grpo, history, ppo, trained
 from launching import SMALL, launch, logged
+from tiny_models import ROOT
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl import GRPOTrainer
 

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
 from datasets import Dataset
 from helpers import grpo, history, ppo
+from tiny_models import tiny_model
 from transformers import set_seed
 
 from rewards import EndoRM, Shaping

@@ -4,13 +4,13 @@ import json
 import os
 
 import pytest
-from conftest import PROBLEMS, ROOT, judge_model, tiny_tokenizer, word_tokenizer
 from helpers import grpo, history, ppo, trained
 from judge_server import as_server, saying, serving
 from launching import SMALL, launch, logged
+from tiny_models import PROBLEMS, ROOT, judge_model, tiny_tokenizer, word_tokenizer
 
 from rewards import FrozenBase, LocalJudge, Rubric
-from rewards.loading import load_causal_lm
+from rewards.frozen.loading import load_causal_lm
 from train.recipe import RewardArguments, build_rewards
 from train.reward_mix import rewards_of_recipe
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import ROOT
 from launching import SMALL, launch
+from tiny_models import ROOT
 
 from train.launcher import check_launcher, launch_request
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from tiny_models import ROOT
 from transformers import TrainingArguments, get_scheduler
 
 RECIPES = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "accelerate"]

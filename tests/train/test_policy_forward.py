@@ -4,10 +4,10 @@ import logging
 
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from helpers import COMMON, PROMPTS, grpo, history, ppo
 from peft import LoraConfig
+from tiny_models import VOCAB_SIZE, tiny_model, tiny_tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,

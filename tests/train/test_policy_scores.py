@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_model
 from helpers import grpo, history, ppo, trained
 from peft import LoraConfig
+from tiny_models import tiny_model
 
 from rewards import EndoRM, FrozenBase, StepReward, get_reward
 

@@ -1,6 +1,5 @@
 """A model's own code runs when the user asks for it, wherever a model is loaded, and never else."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -8,13 +7,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from conftest import PROBLEMS, ROOT
 from peft import LoraConfig, get_peft_model
+from tiny_models import PROBLEMS
 from transformers import AutoModelForCausalLM, Qwen2Config, dynamic_module_utils
 
-from rewards.benchmarks.judging import EndoRMScores, load_judge
-from rewards.loading import load_causal_lm
-from train.sampling import TransformersSampler, VLLMSampler
+from rewards.frozen.loading import load_causal_lm
+from rewards.preferences.judging import EndoRMScores, load_judge
+from scripts import load_script
+from train.evaluation.sampling import TransformersSampler, VLLMSampler
 
 CODE = {
     "configuration_own.py": """
@@ -94,8 +94,7 @@ def test_only_who_asks_for_it_runs_a_models_code(load, own, tmp_path, monkeypatc
 
 
 def run(name, *flags):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = load_script(name)
     module.main([str(flag) for flag in flags])
 
 

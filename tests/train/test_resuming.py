@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import tiny_model, tiny_tokenizer
 from datasets import Dataset
 from helpers import PROMPTS, grpo, history, length, ppo, trained
 from peft import LoraConfig
+from tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 

@@ -1,23 +1,23 @@
 """Rewards of a recipe with settings and shaping of their own, and what PPO and GRPO learn from of them."""
 
-import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
+import shaping_worker
 import torch
 import yaml
 from helpers import PROMPTS, capture, grpo, history, length, ppo, trained
+from tiny_models import ROOT
 from trl import ModelConfig
 
 from rewards import EndoRM, Shaping, StepReward
-from train.math_data import DataArguments
 from train.ppo_trainer import PPOConfig
+from train.prompts import DataArguments
 from train.recipe import RewardArguments, build_rewards, parse_recipe
 from train.reward_mix import RewardMix, ShapedReward, rewards_of_recipe
 
@@ -306,10 +306,8 @@ def test_running_statistics_survive_a_checkpoint(algorithm, saved_model, tmp_pat
 
 
 def test_two_processes_shape_as_one(saved_model, tmp_path):
-    worker = str(Path(__file__).with_name("shaping_worker.py"))
-    spec = importlib.util.spec_from_file_location("shaping_worker", worker)
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    module.main(saved_model, str(tmp_path))  # in this process alone
+    worker = str(ROOT / "tests/support/shaping_worker.py")
+    shaping_worker.main(saved_model, str(tmp_path))  # in this process alone
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", worker]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     command += [saved_model, str(tmp_path)]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
 from safetensors.torch import load_file
+from tiny_models import ROOT, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
 from train.critic import state_keys
 
-WORKER = str(Path(__file__).with_name("split_worker.py"))
+WORKER = str(ROOT / "tests/support/split_worker.py")
 # all of them: six rollouts of eight responses, each one update
 SPLITS = {
     "two processes": (

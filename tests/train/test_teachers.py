@@ -6,8 +6,8 @@ import math
 
 import pytest
 import yaml
-from conftest import ROOT
 from launching import SMALL, launch, logged
+from tiny_models import ROOT
 
 from rewards import EndoRM
 from train.recipe import RewardArguments, build_rewards

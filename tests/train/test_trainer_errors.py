@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
 from helpers import COMMON, PROMPTS, grpo, history, ppo
+from tiny_models import tiny_model, tiny_tokenizer
 from trl import GRPOTrainer
 
 from train.ppo_trainer import PPOConfig

@@ -5,16 +5,16 @@ import math
 
 import pytest
 import torch
-from conftest import PROMISED, SHARED, tiny_model, tiny_tokenizer
 from datasets import concatenate_datasets
 from helpers import PROMPTS, grpo, history, ppo, trained
 from peft import LoraConfig
 from safetensors.torch import load_file
+from tiny_models import PROMISED, SHARED, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl import GRPOTrainer
 
 from rewards import EndoRM, FrozenBase
-from train.math_data import DataArguments, load_prompts
+from train.prompts import DataArguments, load_prompts
 
 
 @pytest.mark.parametrize("algorithm", [ppo, grpo])

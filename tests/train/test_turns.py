@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import trl
-from conftest import judge_model, word_tokenizer
 from datasets import Dataset
 from helpers import COMMON, capture, grpo, history, ppo
 from peft import LoraConfig
+from tiny_models import judge_model, word_tokenizer
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig
 

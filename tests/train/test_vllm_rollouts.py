@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT, tiny_model, tiny_tokenizer
 from helpers import grpo, history, ppo, trained
 from launching import launch_script
 from peft import LoraConfig
+from tiny_models import ROOT, tiny_model, tiny_tokenizer
 from trl import GRPOConfig
 from vllm_stand_in import Engine, put_in_place
 

@@ -1,0 +1,357 @@
+"""The frozen base: one causal language model that is reward, KL reference and critic features at once.
+
+One no-grad forward over a rollout gives, for every response token h of every response,
+
+    log_probs[h] = log pi_T(a_h | s_h)            the KL reference, at the sampling temperature T
+    q[h]         = Q(s_h, a_h)                    the logit of the token that was taken
+    v[alpha][h]  = alpha * logsumexp(Q(s_h, .)/alpha)   the soft value, also of the state after the last token
+    hidden[h]    = last hidden state of s_h       the features of a critic, on request
+
+in the notation of "Generalist Reward Models: Found Inside Large Language Models", arXiv 2506.23235, eq. 8-12.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rewards.frozen.batching import FORWARD_TOKENS, batches_by_prompt, batches_by_tokens
+from rewards.frozen.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
+from rewards.frozen.shared_prompt import can_share, shared_prompt
+from rewards.frozen.token_scores import TokenScores, split_statistics
+
+PROBE = 16  # tokens of the texts on which a model is checked before it scores
+# Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
+CPU_PROGRESS_TOKENS = 1024
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
+    model = unwrap_parallel(model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def unwrap_parallel(model: nn.Module) -> nn.Module:
+    """The module inside DDP, DeepSpeed and torch.compile wrappers, a PEFT model kept."""
+    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
+        model = inner
+    return model
+
+
+class FrozenBase:
+    """A causal LM that only scores. Its parameters are never changed here.
+
+    Args:
+        model: a causal LM of transformers: plain, or wrapped by DDP, DeepSpeed (ZeRO-3 included) or sharded by FSDP2.
+            A PEFT model is the policy itself; it is then scored with its adapter switched off, or with a frozen one
+            in its place, so no second copy of the weights exists.
+        batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
+        block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
+        autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
+        online: score a policy as it stands while it is trained elsewhere, with its adapter on: nothing is frozen.
+        adapter: of a PEFT model the frozen adapter to score with; None for the model with its adapter off.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch_tokens: int = 8192,
+        block: tuple[int, int] | None = None,
+        autocast=None,
+        online: bool = False,
+        adapter: str | None = None,
+    ):
+        if batch_tokens < 1 or (block and min(block) < 1):
+            raise ValueError(f"batch_tokens and block must be at least 1, got {batch_tokens} and {block}.")
+        # a compiled model would run its own code in place of the forward that is put in below
+        self.model = getattr(model, "_orig_mod", model)
+        self.batch_tokens = batch_tokens
+        self.block = block
+        self.forwards = 0  # backbone forwards so far: the cost of a reward is a number that can be checked
+        self.tokens = 0  # that went through the backbone, padding left out
+        self._autocast = autocast or contextlib.nullcontext
+        self._lm = unwrap(self.model)
+        config = self._lm.config.get_text_config()
+        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.logit_rule = LogitRule.from_config(config)
+        self.adapter = adapter
+        self.adapter_off = not online and hasattr(unwrap_parallel(self.model), "disable_adapter")
+        self._head_checked = False  # at the first score: a policy is sharded only once training starts
+        if not self.adapter_off and not online:
+            self.model.requires_grad_(False)
+            self.model.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._lm.parameters()).device
+
+    @property
+    def sharded(self) -> bool:
+        """Whether ZeRO-3 or FSDP2 split the weights. They are gathered from every process, so that all processes must
+        run the same number of forwards."""
+        return any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in self._lm.parameters())
+
+    @property
+    def generation_eos(self) -> int | list[int] | None:
+        """End-token ids that the model's generation config declares."""
+        return getattr(getattr(self._lm, "generation_config", None), "eos_token_id", None)
+
+    @torch.no_grad()
+    def score(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        alphas: Sequence[float] = (1.0,),
+        temperature: float = 1.0,
+        hidden: bool = False,
+        progress: bool | Callable[[int], object] = False,
+        share_prompts: bool = False,
+        distribution: bool = False,
+    ) -> list[TokenScores]:
+        """Score responses token by token, each sequence through the backbone exactly once.
+
+        Args:
+            prompt_ids: n unpadded lists of token ids, none empty (state s_1 needs at least one token).
+            response_ids: n unpadded lists of token ids, none empty, end token included where there was one.
+            alphas: the alphas at which soft values are wanted.
+            temperature: the sampling temperature T of `log_probs`.
+            hidden: also return the last hidden states.
+            progress: show a progress bar, of responses; or a function that is called with how many each batch has
+                scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
+            share_prompts: responses to the same prompt share one forward over it, whose keys and values they attend
+                to, wherever that spares a third of their tokens or more (see `batching.WORTH_SHARING`). A model that
+                remembers a prompt in another way than by keys and values scores them apart.
+            distribution: also entropies and self-certainties; the head's product is then made twice.
+
+        Returns:
+            n `TokenScores`, in the order of the input, on the model's device.
+
+        Raises:
+            ValueError: for an empty prompt or response, a sequence beyond the model's positions, logits that are NaN
+                or infinite (the message names the row and the fix), or a model whose logits are not what its head
+                gives, so that rewards would be wrong.
+        """
+        self._check_input(prompt_ids, response_ids)
+        if not self._head_checked:
+            self._check_head()
+            self._head_checked = True
+        results: list[TokenScores | None] = [None] * len(prompt_ids)
+        lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids)]
+        # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
+        share_prompts = share_prompts and not self.sharded and can_share(self._lm)
+        forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
+        budget = self.batch_tokens
+        if progress and self.device.type == "cpu" and not self.sharded:
+            budget = min(budget, CPU_PROGRESS_TOKENS)
+        shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
+        apart = sorted(set(range(len(lengths))).difference(*shared))
+        batches = batches_by_tokens([lengths[i] for i in apart], budget, forward_tokens)
+        batches = [[apart[k] for k in batch] for batch in batches]
+        first_shared, batches = len(batches), batches + shared
+        with tqdm(total=len(lengths), desc="frozen base", unit="response", disable=progress is not True) as bar:
+            done = progress if callable(progress) else bar.update
+            for number in range(self._agree_on_rounds(len(batches))):
+                # a process that has run out of work still takes part in the gathering of weights
+                rows = batches[number] if number < len(batches) else []
+                prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
+                states, statistics = self._forward(
+                    prompts, responses, (temperature, *alphas), number >= first_shared, distribution
+                )
+                if not rows:
+                    continue
+                lengths = [len(r) for r in responses]
+                states = states if hidden else None
+                for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
+                    results[i] = scores
+                done(len(rows))
+        if hasattr(self.model, "reshard"):
+            self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
+        self._check_finite(results)
+        return results
+
+    @torch.no_grad()
+    def next_token_log_probs(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        candidates: Sequence[int],
+        progress: bool | Callable[[int], object] = False,
+    ) -> Tensor:
+        """Log-probabilities of a few tokens right after each prompt, each prompt through the backbone once.
+
+        Args:
+            prompt_ids: n unpadded lists of token ids, none empty.
+            candidates: k token ids.
+            progress: as `score`.
+
+        Returns:
+            (n, k) fp32, in nats, normalised over the whole vocabulary, on the model's device.
+
+        Raises:
+            ValueError: as `score`.
+        """
+        scores = self.score(prompt_ids, [[candidates[0]]] * len(prompt_ids), hidden=True, progress=progress)
+
+        def logits():
+            head = self._lm.get_output_embeddings()
+            with materialize(head.weight, head.bias) as (weight, bias):
+                states = torch.stack([s.hidden[0] for s in scores]) if scores else weight[:0]
+                rows = list(candidates)
+                return self.logit_rule(head_logits(states, weight[rows], None if bias is None else bias[rows]))
+
+        # inside a forward once more, since sharded weights are whole only there
+        q = self._inside_forward(logits, torch.zeros(1, 1, dtype=torch.long, device=self.device), self._autocast)
+        if hasattr(self.model, "reshard"):
+            self.model.reshard()
+        return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
+
+    def score_padded(self, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, **kw):
+        """`score` for padded tensors: prompts (B, P) padded on any side, responses (B, T) padded on the right, masks 1
+        on real tokens. Padding is taken out before the forward, so it can change nothing."""
+        prompts = [row[keep.bool()].tolist() for row, keep in zip(prompt_ids, prompt_mask)]
+        responses = [row[keep.bool()].tolist() for row, keep in zip(response_ids, response_mask)]
+        return self.score(prompts, responses, **kw)
+
+    def _forward(
+        self, prompts, responses, temperatures, shared=False, distribution=False
+    ) -> tuple[Tensor, HeadStatistics]:
+        """One forward of one batch. Returns all N = sum(T_i + 1) states (N, H), and the head's statistics of them.
+
+        `shared`: all prompts are the same one; then what is padded and stacked below begins with its last token.
+        """
+        self.forwards += 1
+        prefix = prompts[0][:-1] if shared else []
+        prompts = [p[len(prefix) :] for p in prompts]
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
+        self.tokens += len(prefix) + sum(lengths)
+        # Padding on the right of a causal model cannot be seen by the tokens before it: no mask, no position ids,
+        # and so attention's fast causal path for every row.
+        ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+        is_state = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, (prompt, response) in enumerate(zip(prompts, responses)):
+            ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
+            is_state[row, len(prompt) - 1 : lengths[row]] = True
+        actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
+        embeddings = self._lm.get_input_embeddings().weight
+        known = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # ZeRO-3 leaves an empty one
+        seen = [*prefix, int(ids.min()), int(ids.max())]
+        if min(seen) < 0 or max(seen) >= known:
+            raise ValueError(
+                f"Token id {max(seen)} is not among the frozen base's {known}: the ids come from another "
+                "tokenizer. Choose a frozen base of the policy's model family."
+            )
+        ids, is_state, actions = (x.to(self.device) for x in (ids, is_state, actions))
+        prefix = torch.tensor([prefix], dtype=torch.long, device=self.device)
+
+        def run():
+            cache = shared_prompt(self._lm, prefix, len(ids)) if prefix.shape[1] else {}
+            # held by no name, so that the states of prompts and padding are gone before the head's blocks come
+            states = self._lm.base_model(input_ids=ids, use_cache=bool(cache), **cache).last_hidden_state[is_state]
+            head = self._lm.get_output_embeddings()
+            with materialize(head.weight, head.bias) as (weight, bias):
+                return states, head_statistics(
+                    states, weight, bias, actions, temperatures, self.logit_rule, self.block, distribution
+                )
+
+        return self._inside_forward(run, ids, self._autocast)
+
+    def _inside_forward(self, function, ids: Tensor, autocast=contextlib.nullcontext):
+        """Run `function` in place of the forward of the innermost wrapped module, through all of its wrappers.
+
+        The hooks by which DeepSpeed and FSDP2 gather weights hang on the wrapped module's forward: work done outside
+        of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
+        """
+        inner = unwrap_parallel(self.model)
+        adapter = contextlib.nullcontext()
+        if self.adapter_off:
+            from trl.trainer.utils import use_adapter
+
+            adapter = use_adapter(inner, self.adapter)
+        was_training, patched = inner.training, inner.__dict__.get("forward")
+        results = []
+
+        def forward(ids):
+            results.append(function())
+            return ids
+
+        inner.eval()  # no dropout, no gradient checkpointing
+        inner.forward = forward
+        try:
+            with adapter, autocast():
+                self.model(ids)
+        finally:
+            if patched is None:
+                del inner.forward
+            else:
+                inner.forward = patched
+            inner.train(was_training)
+        return results[0]
+
+    @torch.no_grad()
+    def _check_head(self) -> None:
+        """The head's logits, as we compute them, must be the model's own: architectures differ in scaling, caps and
+        biases, and one that we do not know of must be an error and not a wrong reward. Nor may a state see the token
+        after it: an encoder's would."""
+        width = min(PROBE, self.max_positions or PROBE)
+        vocabulary = self._lm.config.get_text_config().vocab_size
+        ids = torch.arange(2 * width, device=self.device).view(2, width) * 7919 % vocabulary
+        begin = (width + 1) // 2
+        ids[1, :begin] = ids[0, :begin]  # two texts that begin alike
+
+        def both():
+            states = self._lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            head = self._lm.get_output_embeddings()
+            with materialize(head.weight, head.bias) as (weight, bias):
+                ours = self.logit_rule(head_logits(states.flatten(0, 1), weight, bias)).view(*ids.shape, -1)
+            return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits
+
+        ours, theirs = self._inside_forward(both, ids)
+        tolerance = 1e-3 if theirs.dtype == torch.float32 else 0.1
+        theirs = theirs.float()
+        if not torch.allclose(theirs[0, :begin], theirs[1, :begin], rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"{type(self._lm).__name__} lets tokens see those after them, so its logits are no predictions, or "
+                "depend on padding. Choose a decoder-only model."
+            )
+        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"{type(self._lm).__name__} computes its logits in a way that the frozen base does not know "
+                f"(largest difference {(ours - theirs).abs().max():.3g}). Add its rule to LogitRule.from_config."
+            )
+
+    def _check_input(self, prompt_ids, response_ids) -> None:
+        if len(prompt_ids) != len(response_ids):
+            raise ValueError(f"{len(prompt_ids)} prompts but {len(response_ids)} responses: one response per prompt.")
+        for i, (prompt, response) in enumerate(zip(prompt_ids, response_ids)):
+            if len(prompt) == 0:
+                raise ValueError(f"Prompt {i} has no tokens: begin it with a BOS token or any text.")
+            if len(response) == 0:
+                raise ValueError(
+                    f"Response {i} is empty. Leave append_eos=True to score it as an end token alone, or drop it."
+                )
+            if self.max_positions and len(prompt) + len(response) > self.max_positions:
+                raise ValueError(
+                    f"Row {i} has {len(prompt)} + {len(response)} tokens (prompt + response), but the model has "
+                    f"{self.max_positions} positions. Shorten max_prompt_length or max_completion_length, or drop it."
+                )
+
+    def _check_finite(self, scores: list[TokenScores]) -> None:
+        parts = [x for s in scores for x in (s.q, s.log_probs, *s.v.values())]
+        if not parts or bool(torch.isfinite(torch.cat(parts)).all()):  # one synchronisation a call
+            return
+        bad = [i for i, s in enumerate(scores) if not torch.cat([s.q, s.log_probs, *s.v.values()]).isfinite().all()]
+        raise ValueError(
+            f"The frozen base gave NaN or infinite logits for rows {bad[:8]}: check the checkpoint, or load it in "
+            "bfloat16 or float32 instead of float16."
+        )
+
+    def _agree_on_rounds(self, rounds: int) -> int:
+        if not (self.sharded and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return rounds
+        most = torch.tensor(rounds, device=self.device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most)

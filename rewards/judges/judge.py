@@ -1,0 +1,94 @@
+"""One interface for what generative judges ask of a language model: log-probabilities of a few answers, or a text.
+
+`LocalJudge` asks a model in this process, `EndpointJudge` (endpoint_judge.py) one behind an OpenAI-compatible server.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from rewards.frozen.frozen_base import FrozenBase
+from rewards.judges.generation import generate_greedily
+from rewards.judges.templates import Template, answer_ids
+
+
+class Judge(ABC):
+    """A language model that is asked questions. A question is a dict with a text, or chat messages, for every
+    placeholder of its template; `prompt` is read with the roles named.
+
+    Attributes:
+        base, tokenizer, max_positions: of a model in this process, else None.
+    """
+
+    base: FrozenBase | None = None
+    tokenizer = None
+    max_positions: int | None = None
+
+    @abstractmethod
+    def log_probs(
+        self, template: Template, questions: Sequence[dict], answers: Sequence[str], progress: bool = False
+    ) -> Tensor:
+        """Log-probability of each answer right after each question: (questions, answers) fp32 on the CPU, in nats,
+        normalised over the whole vocabulary; NaN where the judge gave none and is allowed to."""
+
+    @abstractmethod
+    def write(
+        self, template: Template, questions: Sequence[dict], max_new_tokens: int, progress: bool = False
+    ) -> list[str | None]:
+        """What the judge writes after each question, taking the most likely token each time; None where it gave
+        nothing and is allowed to."""
+
+    def take_metrics(self) -> dict[str, float]:
+        """What is worth logging of the questions since this was last called."""
+        return {}
+
+
+class LocalJudge(Judge):
+    """A causal LM in this process.
+
+    Args:
+        model: a frozen base, or a causal LM of transformers, which can `write` whatever its architecture. `write`
+            needs a model that is neither wrapped nor sharded.
+        tokenizer: its tokenizer.
+        batch_tokens: padded tokens in one batch; a frozen base has its own.
+    """
+
+    def __init__(self, model: FrozenBase | PreTrainedModel, tokenizer, batch_tokens: int = 8192):
+        self.base = model if isinstance(model, FrozenBase) else None
+        self.model = model.model if isinstance(model, FrozenBase) else model.eval()
+        self.batch_tokens = self.base.batch_tokens if self.base else batch_tokens
+        self.tokenizer = tokenizer
+
+    @property
+    def max_positions(self) -> int | None:
+        if self.base is not None:
+            return self.base.max_positions
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def log_probs(self, template, questions, answers, progress=False) -> Tensor:
+        """See `Judge.log_probs`: one forward a question, one position read, nothing generated.
+
+        Raises:
+            ValueError: an answer that is not one token, a question beyond the model's positions, NaN; see
+                `FrozenBase.score`.
+        """
+        self.base = self.base or FrozenBase(self.model, self.batch_tokens)
+        # a sharded base is asked even without a question, since the other processes wait for its forwards
+        if not questions and not self.base.sharded:
+            return torch.empty(0, len(answers))
+        ids = [template.encode(self.tokenizer, **question) for question in questions]
+        candidates = answer_ids(self.tokenizer, ids[0], answers) if ids else [0] * len(answers)
+        with tqdm(total=len(ids), desc="judge", unit="question", disable=not progress) as bar:
+            told = bar.update if progress else False
+            return self.base.next_token_log_probs(ids, candidates, progress=told).cpu()
+
+    def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
+        """See `Judge.write`; see `generate_greedily` for errors."""
+        ids = [template.encode(self.tokenizer, **question) for question in questions]
+        return generate_greedily(self.model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)

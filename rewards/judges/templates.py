@@ -1,0 +1,102 @@
+"""Templates of the generative judges: what a judge reads, filled in and turned into token ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rewards.frozen.encoding import conversation_text, response_text
+
+FOLDER = Path(__file__).parent / "prompts"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+class Template:
+    """A judge's prompt with placeholders such as `{prompt}`, each replaced literally and in one pass: braces within
+    what a model wrote are text.
+
+    The wording of `prompts/*.txt` is this project's own. The paper's is not known, so figures of generative
+    judges are comparable between models under one template, not with published ones.
+
+    Args:
+        path: a text file; its last line break is not part of the prompt.
+        fields: the placeholders that it must have, and no others.
+
+    Raises:
+        ValueError: a placeholder is missing or unknown.
+    """
+
+    def __init__(self, path: str | Path, fields: Sequence[str]):
+        self.text = Path(path).read_text(encoding="utf-8").rstrip()
+        found = set(PLACEHOLDER.findall(self.text))
+        if found != set(fields):
+            raise ValueError(
+                f"Template {path} must have the placeholders {', '.join(f'{{{name}}}' for name in fields)} and no "
+                f"others: missing {sorted(set(fields) - found)}, unknown {sorted(found - set(fields))}."
+            )
+
+    def fill(self, **texts: str) -> str:
+        """The prompt with each placeholder replaced by the text of its name."""
+        return PLACEHOLDER.sub(lambda match: texts[match[1]], self.text)
+
+    def text_for(self, clean: Callable[[str], str], prompt: str | list[dict], **responses: str | list[dict]) -> str:
+        """The filled template of what `encode` takes, each text passed through `clean` first."""
+        texts = {"prompt": conversation_text(prompt)} | {k: response_text(r) for k, r in responses.items()}
+        return self.fill(**{name: clean(text) for name, text in texts.items()})
+
+    def encode(self, tokenizer, prompt: str | list[dict], **responses: str | list[dict]) -> list[int]:
+        """Token ids of the filled template: as a user's message through the chat template (without a thinking phase
+        where that can be switched off), or as plain text if the tokenizer has none.
+
+        Args:
+            prompt: a str, or chat messages, which the judge reads as text with the roles named.
+            responses: by placeholder, each a str or the assistant's message(s).
+        """
+        filled = self.text_for(lambda text: defuse(tokenizer, text), prompt, **responses)
+        if tokenizer.chat_template is None:
+            return tokenizer(filled)["input_ids"]
+        messages = [{"role": "user", "content": filled}]
+        return tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, enable_thinking=False
+        )["input_ids"]
+
+
+def special_tokens(tokenizer) -> dict[int, str]:
+    """Every special token by its id, those without a role of their own included."""
+    return {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def defuse(tokenizer, text: str) -> str:
+    """`text` with every special token spelt in it (such as `<|im_end|>`) broken by a space after its first character.
+
+    A response that could end its own turn and begin the judge's would write its own verdict.
+    """
+    tokens = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
+    return break_tokens(re.compile("|".join(map(re.escape, tokens))), text) if tokens else text
+
+
+def break_tokens(tokens: re.Pattern, text: str) -> str:
+    """`text` with a space after the first character of each match."""
+    return tokens.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+
+
+def answer_ids(tokenizer, prompt_ids: Sequence[int], answers: Sequence[str]) -> list[int]:
+    """The one token of each answer at the position after a prompt.
+
+    A word is spelt with a space before it (" Yes") after a character, and without ("Yes") after white space or the
+    special token that begins a turn. Where that is no single token for every answer, the other spelling is tried.
+
+    Raises:
+        ValueError: no spelling is one token for every answer.
+    """
+    fresh = prompt_ids[-1] in special_tokens(tokenizer) or tokenizer.decode(prompt_ids[-1:])[-1:].isspace()
+    for space in ("", " ") if fresh else (" ", ""):
+        ids = [tokenizer(space + answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        # an unknown word is one token too, but decodes to another text
+        if all(len(i) == 1 and tokenizer.decode(i).strip() == answer for i, answer in zip(ids, answers)):
+            return [i[0] for i in ids]
+    raise ValueError(
+        f"{' and '.join(map(repr, answers))} are not one token each for the tokenizer of {tokenizer.name_or_path!r}: "
+        "name answers that are, and a template that asks for them, or use a judge with another tokenizer."
+    )

@@ -1,0 +1,181 @@
+"""Intervals by a paired bootstrap over prompts, correlation with length, tables.
+
+A score is any function of how many comparisons a judge won and how many it was scored on, per cell (a cell is, for
+example, one domain with one pair of styles). `resample` gives those numbers as they are, then for every bootstrap
+draw, so that a score and its interval come from the same lines of code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import pearsonr, rankdata, spearmanr
+
+from rewards.preferences.comparisons import Group, length_scores
+
+BATCH = 1000  # draws at a time, for memory's sake
+
+
+@dataclass
+class Layout:
+    """How outcomes become scores.
+
+    Attributes:
+        unit: (n,) int, the prompt of each comparison.
+        cell: (n,) int in 0 .. cells-1, where it counts.
+        cells: number of cells.
+        scores: from wins and scored, each (rows, cells) float, to name -> (rows,) scores, NaN where there is none.
+    """
+
+    unit: np.ndarray
+    cell: np.ndarray
+    cells: int
+    scores: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+def share(wins: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    """wins / scored, NaN where nothing was scored."""
+    return np.divide(wins, scored, out=np.full(np.shape(wins), np.nan), where=scored > 0)
+
+
+def resample(
+    layout: Layout, outcomes: Sequence[np.ndarray], draws: int = 10_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wins and scored comparisons per cell as they are (row 0) and in bootstrap draws (the others).
+
+    A draw takes as many prompts as there are, with replacement, each with all its comparisons, the same ones for every
+    judge. Prompts whose comparisons all went the same way are interchangeable, so what is drawn is how often each such
+    pattern comes: a multinomial, and one matrix product.
+
+    Args:
+        outcomes: one (n,) array of 1, 0.5, 0 and NaN per judge.
+
+    Returns:
+        ``(wins, scored)``, each (judges, 1 + draws, cells) float64. Ties are no wins; what is NaN is not scored.
+    """
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; use 1 or more (10000 for an interval worth printing)")
+    names, unit = np.unique(layout.unit, return_inverse=True)
+    slot = unit * layout.cells + layout.cell
+    totals = np.concatenate(
+        [
+            np.bincount(slot, weights=counted, minlength=len(names) * layout.cells).reshape(len(names), layout.cells)
+            for outcome in outcomes
+            for counted in (outcome == 1, ~np.isnan(outcome))
+        ],
+        axis=1,
+    )
+    patterns, repeats = np.unique(totals, axis=0, return_counts=True)
+    generator = np.random.default_rng(seed)
+    drawn = [
+        generator.multinomial(len(names), repeats / len(names), size=min(BATCH, draws - start)) @ patterns
+        for start in range(0, draws, BATCH)
+    ]
+    rows = np.concatenate([totals.sum(axis=0, keepdims=True), *drawn])
+    rows = rows.reshape(1 + draws, len(outcomes), 2, layout.cells)
+    return rows[:, :, 0].swapaxes(0, 1), rows[:, :, 1].swapaxes(0, 1)
+
+
+def estimates(
+    layout: Layout, outcome: np.ndarray, draws: int = 10_000, seed: int = 0, level: float = 0.95
+) -> dict[str, dict]:
+    """Every score of one judge with its percentile interval: name -> {"value", "low", "high"}, None where undefined.
+
+    A draw in which a score is undefined (no prompt of one of its cells was drawn) does not count for its interval.
+    """
+    wins, scored = resample(layout, [outcome], draws, seed)
+    return _intervals(layout.scores(wins[0], scored[0]), level)
+
+
+def differences(
+    layout: Layout, first: np.ndarray, second: np.ndarray, draws: int = 10_000, seed: int = 0, level: float = 0.95
+) -> dict[str, dict]:
+    """Every score of the first judge minus that of the second, on the comparisons both have scored, as `estimates`."""
+    both = ~(np.isnan(first) | np.isnan(second))
+    wins, scored = resample(layout, [np.where(both, o, np.nan) for o in (first, second)], draws, seed)
+    ours, theirs = (layout.scores(w, s) for w, s in zip(wins, scored, strict=True))
+    return _intervals({name: ours[name] - theirs[name] for name in ours}, level)
+
+
+def count(outcome: np.ndarray) -> dict[str, int]:
+    """Comparisons, and how many were won, tied, lost and not scored."""
+    parts = {"won": outcome == 1, "tied": outcome == 0.5, "lost": outcome == 0, "not_scored": np.isnan(outcome)}
+    return {"comparisons": len(outcome)} | {name: int(np.sum(part)) for name, part in parts.items()}
+
+
+def count_by(outcome: np.ndarray, label: np.ndarray) -> dict[str, dict[str, int]]:
+    """`count` for each value of a label, in order of appearance."""
+    return {str(name): count(outcome[label == name]) for name in dict.fromkeys(label.tolist())}
+
+
+def length_correlation(
+    groups: list[Group], scores: Sequence[Sequence[float | None]], tokenizer=None
+) -> dict[str, float | int | None]:
+    """Spearman's correlation of score and length (characters, or tokens where a tokenizer is given).
+
+    Returns:
+        "all": over all scored responses. "within_prompt": ranks are taken within each group, centred and divided by
+        the group's size, then pooled; it says whether length decides between responses to the same prompt. None where
+        one of the two does not vary. "responses": how many were scored.
+    """
+    pairs = [
+        np.array([(s, n) for s, n in zip(row, sizes, strict=True) if s is not None and s == s], dtype=float)
+        for row, sizes in zip(scores, length_scores(groups, tokenizer), strict=True)
+    ]
+    pairs = [pair.reshape(-1, 2) for pair in pairs]
+    every = np.concatenate(pairs)
+    ranks = [np.zeros((0, 2))]
+    for size in {len(pair) for pair in pairs} - {0}:  # one call for all groups of a size
+        ranked = rankdata([pair for pair in pairs if len(pair) == size], axis=1)
+        ranks.append(((ranked - (size + 1) / 2) / size).reshape(-1, 2))
+    result = {"responses": len(every)}
+    for name, table, correlate in (
+        ("all", every, spearmanr),
+        ("within_prompt", np.concatenate(ranks), pearsonr),
+    ):
+        varies = len(table) > 1 and (np.ptp(table, axis=0) > 0).all()
+        result[name] = float(correlate(table[:, 0], table[:, 1]).statistic) if varies else None
+    return result
+
+
+def percent(score: Mapping | float | None) -> str:
+    """A score between 0 and 1, or one with its interval, as "70.2 (68.1 to 72.3)"; a dash for None."""
+    if not isinstance(score, Mapping):
+        return "–" if score is None else f"{100 * score:.1f}"
+    if score["value"] is None or score["low"] is None:
+        return percent(score["value"])
+    return f"{100 * score['value']:.1f} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is to the left, the others to the right."""
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def markdown_summaries(summaries: Mapping[str, Mapping], columns: Sequence[str] | None = None) -> str:
+    """One line per judge: scores in percent with their intervals, then ties and comparisons that were not scored.
+
+    Args:
+        summaries: judge -> what a benchmark's `summary` returned.
+        columns: names of scores; default all those of the first judge.
+    """
+    columns = list(columns or next(iter(summaries.values()))["scores"])
+    rows = [
+        [judge, *(percent(s["scores"][c]) for c in columns), s["counts"]["tied"], s["counts"]["not_scored"]]
+        for judge, s in summaries.items()
+    ]
+    return markdown_table(["judge", *(c.replace("_", " ") for c in columns), "ties", "not scored"], rows)
+
+
+def _intervals(scores: dict[str, np.ndarray], level: float) -> dict[str, dict]:
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    result = {}
+    for name, values in scores.items():
+        drawn = values[1:][~np.isnan(values[1:])]
+        low, high = np.quantile(drawn, tails).tolist() if len(drawn) else (None, None)
+        value = None if np.isnan(values[0]) else float(values[0])
+        result[name] = {"value": value, "low": None if value is None else low, "high": None if value is None else high}
+    return result

@@ -1,0 +1,191 @@
+"""RM-Bench (arXiv 2410.16184): is the right response preferred although the wrong one is better styled?
+
+Each prompt has three right and three wrong responses: concise, detailed plain text, detailed Markdown. The nine
+comparisons make a 3 x 3 matrix, row = style of the right one, column = style of the wrong one. As the benchmark's own
+code defines:
+
+    hard      mean of the upper-right triangle: the wrong response has the more elaborate style
+    normal    mean of the diagonal
+    easy      mean of the lower-left triangle
+    a domain  mean of its hard, normal and easy; safety-refuse and safety-response are one domain, their rows pooled
+    overall   mean of the four domains; hard, normal and easy are averaged over the four domains in the same way
+
+Source: THU-KEG/RM-Bench, README and scripts/utils.py (`compute_accuracy`, and `split_dataset_by_domain`, which takes
+every row whose domain starts with "safety"); "Overall" in THU-KEG/RM-Bench-Leaderboard. Some papers give the mean over
+all samples instead without saying so. Both are here, by name.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+
+import numpy as np
+
+from rewards.preferences import outcomes as statistics
+from rewards.preferences.comparisons import Comparisons, Group, as_prompt
+from rewards.preferences.rows import check_columns, load_rows
+
+STYLES = ("concise", "detailed", "markdown")
+DOMAINS = ("chat", "math", "code", "safety")
+LEVELS = ("easy", "normal", "hard", "average")
+COLUMNS = [f"{d}_average" for d in DOMAINS] + [f"{k}_{x}" for k in ("official", "pooled") for x in LEVELS]
+SIZE = len(STYLES)
+
+
+def load(
+    name: str = "THU-KEG/RM-Bench",
+    split: str = "train",
+    config: str | None = None,
+    chat: bool = True,
+    limit: int | None = None,
+) -> Comparisons:
+    """The comparisons of RM-Bench, from the hub or a local file with the same columns.
+
+    Groups are in the order of DOMAINS; their responses are the three right ones, then the three wrong ones. Labels:
+    "domain" (safety pooled), "subdomain" (as in the file), "chosen_style" and "rejected_style" (0, 1, 2 as in STYLES).
+
+    Rows without three and three responses are left out. Where a whole domain lacks some responses (null), the cells
+    that all its rows have are kept; where only some of its rows do, those rows are left out. Notes count all of it.
+
+    Args:
+        name, split, config, limit: as `load_rows` takes them.
+        chat: prompts as chat messages, else as plain text.
+    """
+    rows, notes = load_rows(name, split, config, limit)
+    check_columns(rows, ["id", "prompt", "chosen", "rejected", "domain"], name)
+    by_domain: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
+    malformed, foreign, repeated = [], [], 0
+    for row in rows:
+        domain = next((d for d in DOMAINS if str(row.get("domain")).startswith(d)), None)
+        if not (_three(row.get("chosen")) and _three(row.get("rejected")) and isinstance(row.get("prompt"), str)):
+            malformed.append(row.get("id"))
+        elif domain is None:
+            foreign.append(str(row.get("domain")))
+        else:
+            by_domain[domain].append(row)
+            repeated += _repeats(row["chosen"]) or _repeats(row["rejected"])
+    if malformed:
+        notes.append(f"{len(malformed)} rows left out: no prompt or not three styles a side; first {malformed[0]!r}")
+    if foreign:
+        notes.append(f"{len(foreign)} rows of other domains left out: {', '.join(sorted(set(foreign)))}")
+    if repeated:
+        notes.append(f"{repeated} rows, kept, have the same text in two styles of one side")
+
+    groups, built = [], []
+    for domain, members in by_domain.items():
+        complete = [row for row in members if len(_cells(row)) == SIZE**2]
+        if 0 < len(complete) < len(members):
+            notes.append(f"{len(members) - len(complete)} rows of {domain} lack a response and are left out")
+        kept = complete or members
+        cells = sorted(set.intersection(*map(_cells, kept))) if kept else []
+        if kept and len(cells) < SIZE**2:
+            notes.append(f"all {len(kept)} rows of {domain} lack responses; cells that exist: {_show(cells)}")
+        for row in kept:
+            built += [(len(groups), i, SIZE + j, domain, str(row["domain"]), i, j) for i, j in cells]
+            groups.append(
+                Group(str(row.get("id")), as_prompt(row["prompt"], chat=chat), row["chosen"] + row["rejected"])
+            )
+    return Comparisons.build(groups, built, ("domain", "subdomain", "chosen_style", "rejected_style"), notes)
+
+
+def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, seed: int = 0) -> dict:
+    """All of RM-Bench's figures for one judge.
+
+    Args:
+        outcome: (n,) as `outcomes` makes it.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        "scores": name -> {"value", "low", "high"} in 0..1, None where a cell that the score needs does not exist.
+        Names are KIND_LEVEL with a level of LEVELS and as kind a domain, "official" (mean of the four domains),
+        "macro" (mean of the complete domains, listed in "complete_domains") or "pooled" (all rows in one matrix).
+        "matrices": the 3 x 3 cells of each domain and "pooled", None where there is none. "missing": why scores are
+        None. "counts", "counts_by_domain": won, tied, lost, not scored. "notes": those of the comparisons.
+    """
+    layout = _layout(comparisons)
+    wins, scored = (
+        np.bincount(layout.cell, weights=counted, minlength=layout.cells)[None]
+        for counted in (outcome == 1, ~np.isnan(outcome))
+    )
+    cells, pooled = _matrices(wins, scored)
+    matrices = dict(zip((*DOMAINS, "pooled"), (*cells[0], pooled[0]), strict=True))
+    incomplete = [d for d in DOMAINS if np.isnan(matrices[d]).any()]
+    return {
+        "scores": statistics.estimates(layout, outcome, draws, seed),
+        "matrices": {name: np.where(np.isnan(m), None, m).tolist() for name, m in matrices.items()},
+        "complete_domains": [d for d in DOMAINS if d not in incomplete],
+        "missing": [_why(d, matrices[d], d in comparisons.labels["domain"]) for d in incomplete],
+        "counts": statistics.count(outcome),
+        "counts_by_domain": statistics.count_by(outcome, comparisons.labels["domain"]),
+        "notes": comparisons.notes,
+    }
+
+
+def differences(
+    comparisons: Comparisons, first: np.ndarray, second: np.ndarray, draws: int = 10_000, seed: int = 0
+) -> dict[str, dict]:
+    """The first judge's scores minus the second's with paired intervals, on what both have scored."""
+    return statistics.differences(_layout(comparisons), first, second, draws, seed)
+
+
+def _layout(comparisons: Comparisons) -> statistics.Layout:
+    labels = comparisons.labels
+    domain = np.array([DOMAINS.index(d) for d in labels["domain"].tolist()])
+    cell = (domain * SIZE + labels["chosen_style"]) * SIZE + labels["rejected_style"]
+    return statistics.Layout(comparisons.units[comparisons.group], cell, len(DOMAINS) * SIZE**2, _scores)
+
+
+def _matrices(wins: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracies from (rows, 36) counts: (rows, 4, 3, 3) by domain and (rows, 3, 3) over all rows of the file.
+
+    A pooled cell is NaN where a domain of the file lacks it: the nine cells would not be of the same prompts.
+    """
+    shape = (len(wins), len(DOMAINS), SIZE, SIZE)
+    wins, scored = wins.reshape(shape), scored.reshape(shape)
+    pooled = statistics.share(wins.sum(axis=1), scored.sum(axis=1))
+    present = scored[0].any(axis=(1, 2), keepdims=True)
+    pooled[:, (present & (scored[0] == 0)).any(axis=0)] = np.nan
+    return statistics.share(wins, scored), pooled
+
+
+def _scores(wins: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
+    cells, pooled = _matrices(wins, scored)
+    domains = _levels(cells)
+    complete = ~np.isnan(cells[0]).any(axis=(1, 2))
+    result = {f"{d}_{x}": domains[x][:, k] for k, d in enumerate(DOMAINS) for x in LEVELS}
+    result |= {f"official_{x}": domains[x].mean(axis=1) for x in LEVELS}
+    nothing = np.full(len(wins), np.nan)
+    result |= {f"macro_{x}": domains[x][:, complete].mean(axis=1) if complete.any() else nothing for x in LEVELS}
+    return result | {f"pooled_{x}": values for x, values in _levels(pooled).items()}
+
+
+def _levels(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """easy, normal, hard and their mean from (..., 3, 3) accuracies."""
+    upper, diagonal = np.triu_indices(SIZE, 1), np.diag_indices(SIZE)
+    hard, normal, easy = (matrix[..., i, j].mean(axis=-1) for i, j in (upper, diagonal, upper[::-1]))
+    return {"easy": easy, "normal": normal, "hard": hard, "average": (easy + normal + hard) / 3}
+
+
+def _why(domain: str, matrix: np.ndarray, present: bool) -> str:
+    if not present:
+        return f"{domain}: no rows; the official scores are means over all four domains"
+    absent = _show(np.argwhere(np.isnan(matrix)).tolist())
+    return f"{domain}: no scored comparison of {absent}; a {domain}, official or pooled score that needs one is None"
+
+
+def _show(cells: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(f"{STYLES[i]}-{STYLES[j]}" for i, j in cells)
+
+
+def _three(texts) -> bool:
+    return isinstance(texts, list) and len(texts) == SIZE and all(t is None or isinstance(t, str) for t in texts)
+
+
+def _repeats(texts: list[str | None]) -> bool:
+    present = [text for text in texts if text is not None]
+    return len(set(present)) < len(present)
+
+
+def _cells(row: dict) -> set[tuple[int, int]]:
+    """Pairs of styles of which the row has both responses."""
+    present = [[k for k, text in enumerate(row[side]) if text is not None] for side in ("chosen", "rejected")]
+    return set(product(*present))

@@ -1,0 +1,146 @@
+"""Time EndoRM's per-token scoring beside its rivals, on random weights, interleaved in one run.
+
+    python scripts/bench/bench_scoring.py --preset tiny --seed_script FILE --output scripts/bench/results/scoring.json
+
+Rivals: `limit`, the backbone's forward plus the bare fp32 head product over the same states, results thrown away;
+`blocked_limit`, the same with the product in our blocks into one buffer, the floor of a scorer of this kind; `naive`,
+the full logits of the padded batch in fp32; `seed`, any script with a function seed_reward(model, tokenizer, prompt,
+response) given by --seed_script, one response at a time; `trl_fused_head`, as TRL's GRPO computes log-probs;
+`cut_cross_entropy` and `liger` (log-probs) from their packages (pip install 'endorm[bench]'); `apart`, with
+--shared_prompt, ours without sharing it. The GPU is used where there is one.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from scoring_rivals import deviation, exact, rivals
+
+from rewards.frozen.lm_head import BLOCKS
+from train.cost.shapes import PRESETS, random_model
+from train.cost.stopwatch import MIB, extra_memory, interleave, record, summarize
+
+EXACT_ROWS = 2  # responses, the first ones, that are computed in float64 too
+
+
+def token_range(text: str) -> tuple[int, int]:
+    """`256` or `16:512`: least and most tokens of a response."""
+    low, _, high = text.partition(":")
+    low, high = int(low), int(high or low)
+    if not 0 < low <= high:
+        raise ValueError
+    return low, high
+
+
+def draw(result: dict, path: Path) -> None:
+    """Bars of the median time and of the memory over the weights, ours and the limit marked, as a PNG."""
+    times = {name: row["median"] for name, row in result["summary"].items()}
+    memory = {name: mib for name, mib in result["extra_memory_mib"].items() if mib is not None}
+    names = sorted(times, key=times.get, reverse=True)
+    colours = ["tab:red" if n == "ours" else "lightgrey" if "limit" in n else "tab:blue" for n in names]
+    figure = Figure(figsize=(11, 0.8 + 0.35 * len(names)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    spread = [result["summary"][name] for name in names]
+    error = [[s["median"] - s["least"] for s in spread], [s["most"] - s["median"] for s in spread]]
+    left.barh(names, [times[name] for name in names], color=colours, xerr=error, ecolor="grey")
+    left.axvline(times["limit"], color="black", linestyle="--", label="limit: backbone and bare head product")
+    left.set(xlabel="seconds, median with least and most")
+    left.legend(fontsize=7)
+    right.barh(names, [memory.get(name, 0) for name in names], color=colours)
+    if memory:
+        right.axvline(memory["limit"], color="black", linestyle="--")
+    right.set(xlabel="MiB at the peak, over the weights", xscale="log")
+    settings = result["settings"]
+    figure.suptitle(
+        f"{settings['batch']} x ({settings['prompt_tokens']} + {settings['response_tokens']}) tokens, "
+        f"{settings['preset']}, vocabulary {settings['vocab_size']:,}, {settings['dtype']}, {result['device']}",
+        fontsize=9,
+    )
+    figure.savefig(path, dpi=120)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="Qwen2 shape with random weights")
+    parser.add_argument("--vocab_size", type=int, default=151936, help="size of the vocabulary")
+    parser.add_argument("--batch", type=int, default=8, help="responses")
+    parser.add_argument("--prompt_tokens", type=int, default=64, help="tokens of each prompt")
+    parser.add_argument(
+        "--response_tokens", type=token_range, default="256", help="of each response, or a range such as 16:512"
+    )
+    parser.add_argument("--shared_prompt", action="store_true", help="one prompt for all; adds the rival `apart`")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds in which every rival runs once")
+    parser.add_argument("--seed_script", type=Path, help="Python file with seed_reward(model, tokenizer, prompt, ...)")
+    parser.add_argument("--output", type=Path, help="JSON file to write, with a figure of the same name beside it")
+    args = parser.parse_args(argv)
+
+    low, high = args.response_tokens
+    args.response_tokens = f"{low}:{high}" if low < high else low
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = random_model(args.preset, args.vocab_size, getattr(torch, args.dtype), device)
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(tokens: int) -> list[int]:
+        return torch.randint(args.vocab_size, (tokens,), generator=generator).tolist()
+
+    lengths = torch.randint(low, high + 1, (args.batch,), generator=generator).tolist()
+    prompts = [drawn(args.prompt_tokens) for _ in lengths]
+    prompts = prompts[:1] * args.batch if args.shared_prompt else prompts
+    responses = [drawn(n) for n in lengths]
+    runs, absent = rivals(model, prompts, responses, args.seed_script, args.shared_prompt)
+
+    # in float64 first: a copy of a large model leaves no room for anything else
+    expected = exact(model, prompts[:EXACT_ROWS], responses[:EXACT_ROWS])
+    deviations, tokens = {}, {}
+    for name, rival in runs.items():  # each runs for the first time here, which also warms it up
+        before = rival.base.tokens if rival.base else 0
+        given = rival.run()
+        if rival.base:
+            tokens[name] = rival.base.tokens - before
+        if given is not None:
+            deviations[name] = {"of": rival.gives, "nats": deviation(given, expected[rival.gives])}
+        del given
+    memory = {name: extra_memory(rival.run) for name, rival in runs.items()}
+    seconds = interleave({name: rival.run for name, rival in runs.items()}, args.repeats)
+
+    summary = summarize(seconds, "ours")
+    median = {name: row["median"] for name, row in summary.items()}
+    result = {
+        "kind": "scoring",
+        **record({k: v for k, v in vars(args).items() if k not in ("output", "seed_script")}),
+        "block": BLOCKS[device],
+        "response_tokens": sum(lengths),
+        "seconds": {name: [round(s, 5) for s in times] for name, times in seconds.items()},
+        "summary": summary,
+        "tokens_per_second": {name: round(sum(lengths) / s) for name, s in median.items()},
+        "extra_memory_mib": {name: None if m is None else round(m / MIB, 1) for name, m in memory.items()},
+        "largest_deviation_nats": {name: found["nats"] for name, found in deviations.items()},
+        "deviation_of": {name: found["of"] for name, found in deviations.items()},
+        "backbone_tokens": tokens,
+        "ours_over": {name: round(median["ours"] / median[name], 4) for name in ("limit", "blocked_limit")},
+        "unavailable": absent,
+    }
+    print(
+        f"{'':18s} {'median s':>9s} {'least':>7s} {'most':>7s} {'x ours':>7s} {'tokens/s':>9s} {'MiB':>8s}  deviation"
+    )
+    for name, row in sorted(summary.items(), key=lambda item: item[1]["median"]):
+        found = deviations.get(name)
+        print(
+            f"{name:18s} {row['median']:9.4f} {row['least']:7.4f} {row['most']:7.4f} {row['over ours']:7.3f} "
+            f"{result['tokens_per_second'][name]:9,d} {result['extra_memory_mib'][name] or float('nan'):8.1f}  "
+            + (f"{found['nats']:.2g} nats ({found['of']})" if found else "-")
+        )
+    for name, reason in absent.items():
+        print(f"{name:18s} {reason}")
+    print("ours over " + ", ".join(f"{name} {ratio}" for name, ratio in result["ours_over"].items()))
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        draw(result, args.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# A vLLM server for a training elsewhere: the trainer sends it the policy's weights, it answers with rollouts.
+#   CUDA_VISIBLE_DEVICES=6,7 bash scripts/cluster/serve_vllm.sh Qwen/Qwen2.5-Math-7B --tensor-parallel-size 2 --max-model-len 2048
+#   CUDA_VISIBLE_DEVICES=0,1,2,3,4,5 accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 6 \
+#     train/ppo_endorm.py --config configs/math/ppo_qwen2.5_math_7b.yaml --use_vllm true --vllm_mode server
+# On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. NOT yet run by us.
+set -euo pipefail
+if [ $# -lt 1 ]; then
+  sed -n '3,6s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+# Weights come in over NCCL through vLLM's development endpoints, which change the model for whoever reaches the port:
+# keep it inside the cluster. Log-probs have to be those after temperature, for the importance ratio;
+# top-k and its like are refused, since the trainer's own log-probs know of no cut.
+export VLLM_SERVER_DEV_MODE=1
+exec vllm serve "$@" --weight-transfer-config '{"backend": "nccl"}' --logprobs-mode processed_logprobs --max-logprobs -1

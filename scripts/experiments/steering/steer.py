@@ -1,0 +1,132 @@
+"""Does a reward prompt steer a policy? Two criteria push the same small LM to two different styles, by PPO.
+
+A base LM learns from scratch to answer tersely or verbosely, as a criterion before the problem says, and either way
+without one. Its copy is then trained on problems without criterion, under the EndoRM of the base that reads one
+(configs/demo/steer_ppo.yaml). Shares of both styles on held-out problems without criterion, before and after; beside
+them the base that may read the criterion itself. Writes results.json, results.md and styles.png; no download.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+from styles import CRITERIA, imitate_styles, style_of
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rewards.frozen.encoding import encode_prompt
+from train.tasks.arithmetic import build_tokenizer, solve, write_splits
+from train.tasks.arithmetic_evaluation import complete, read_prompts
+from train.tracking import git_commit, versions
+
+ROOT = Path(__file__).resolve().parents[3]
+RECIPE = "configs/demo/steer_ppo.yaml"
+LAUNCH = "-m accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+
+
+def measure(name: str, folder: Path, prompts: list[str], criterion: str | None, seed: int) -> dict:
+    """Shares of both styles among sampled responses with 95% Wilson intervals, and the share of right answers."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    read = [tokenizer.decode(encode_prompt(tokenizer, p, criterion)) for p in prompts]
+    torch.manual_seed(seed)
+    texts, lengths = complete(model, tokenizer, read, temperature=1.0)
+    styles, n = [style_of(text) for text in texts], len(prompts)
+    right = [s is not None and text[-1] == solve(p)[-1] for p, text, s in zip(prompts, texts, styles, strict=True)]
+    row = {"seed": seed, "policy": name, "n": n, "accuracy": sum(right) / n, "mean_tokens": sum(lengths) / n}
+    for style in CRITERIA:
+        interval = binomtest(styles.count(style), n).proportion_ci(method="wilson")
+        row[style] = {"share": styles.count(style) / n, "ci95": [float(interval.low), float(interval.high)]}
+    return row
+
+
+def one_seed(seed: int, args: argparse.Namespace) -> list[dict]:
+    """Make the base, train it under each criterion, and measure all."""
+    folder = (args.output / f"seed{seed}").resolve()
+    heldout, tokenizer = write_splits(folder / "data", seed=seed), build_tokenizer()
+    model = imitate_styles(tokenizer, heldout, seed=seed, steps=args.base_steps, hidden=args.hidden)
+    model.save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    prompts = read_prompts(folder / "data/heldout.jsonl", args.n)
+    rows = [measure("base, no criterion", folder / "base", prompts, None, seed)]
+    for style, criterion in CRITERIA.items():
+        rows.append(measure(f"base that reads {style}", folder / "base", prompts, criterion, seed))
+    for style, criterion in CRITERIA.items():
+        output = folder / f"ppo_{style}"
+        command = [sys.executable, *LAUNCH.split(), "train/ppo_endorm.py", "--config", RECIPE, "--seed", str(seed)]
+        command += ["--model_name_or_path", str(folder / "base"), "--output_dir", str(output)]
+        command += ["--dataset_name", str(folder / "data/train.jsonl"), "--max_steps", str(args.max_steps)]
+        subprocess.run([*command, "--endorm_system_prompt", criterion], cwd=ROOT, check=True)
+        rows.append(measure(f"PPO under {style}", output, prompts, None, seed))
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The rows as a Markdown table."""
+
+    def share(cell: dict) -> str:
+        return f"{cell['share']:.3f} ({cell['ci95'][0]:.3f} to {cell['ci95'][1]:.3f})"
+
+    lines = ["| seed | policy | terse | verbose | accuracy | tokens |", "|---|---|---|---|---|---|"]
+    for r in rows:
+        cells = [r["seed"], r["policy"], share(r["terse"]), share(r["verbose"])]
+        lines.append(f"| {' | '.join(map(str, cells))} | {r['accuracy']:.3f} | {r['mean_tokens']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Shares of both styles by policy, a bar each seed, as a PNG."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    policies = list(dict.fromkeys(r["policy"] for r in rows))
+    seeds = list(dict.fromkeys(r["seed"] for r in rows))
+    for axis, style in zip(figure.subplots(1, 2, sharey=True), CRITERIA):
+        for k, seed in enumerate(seeds):
+            cells = [r[style] for r in rows if r["seed"] == seed]
+            places = [i + 0.25 * (k - (len(seeds) - 1) / 2) for i in range(len(cells))]
+            errors = [[abs(c["share"] - c["ci95"][side]) for c in cells] for side in (0, 1)]
+            axis.bar(places, [c["share"] for c in cells], 0.22, yerr=errors, capsize=2, label=f"seed {seed}")
+        axis.set_xticks(
+            range(len(policies)), [re.sub(",? (that|no|under) ", r"\n\1\n", p) for p in policies], fontsize=8
+        )
+        axis.set(title=f"{style} responses", ylim=(0, 1.05), ylabel="share, sampled")
+        axis.grid(axis="y", alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line entry: every seed, then the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("outputs/steer"), help="folder for models and results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of prompts, models and sampling")
+    parser.add_argument("--base_steps", type=int, default=300, help="optimizer steps of the base")
+    parser.add_argument("--hidden", type=int, default=64, help="hidden size of the base, of 2 layers")
+    parser.add_argument("--max_steps", type=int, default=120, help="steps of PPO")
+    parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; 2 is faster, on cores that are idle")
+    args = parser.parse_args(argv)
+    start, commit = time.perf_counter(), git_commit()
+    torch.set_num_threads(args.threads)
+
+    rows = [row for seed in args.seeds for row in one_seed(seed, args)]
+    results = {"policies": rows, "recipe": RECIPE, "criteria": CRITERIA, "seconds": time.perf_counter() - start}
+    results |= {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "versions": versions()}
+    results |= {
+        "commit": commit,
+        "command": sys.argv if argv is None else ["scripts/experiments/steering/steer.py", *argv],
+    }
+    (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    text = markdown(rows)
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    draw(rows, args.output / "styles.png")
+    print(f"{text}\nWrote results.json, results.md and styles.png to {args.output} ({results['seconds']:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

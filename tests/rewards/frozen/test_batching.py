@@ -1,0 +1,120 @@
+"""The batches of the frozen base: all rows, within the budget, at the least cost that any division has."""
+
+import pytest
+import torch
+from tiny_models import tiny_model
+
+from rewards import FrozenBase
+from rewards.frozen.batching import FORWARD_TOKENS, batches_by_tokens
+from rewards.frozen.frozen_base import CPU_PROGRESS_TOKENS
+from rewards.frozen.score_cache import ScoreCache
+
+
+def cost(sizes, lengths, budget, forward_tokens):
+    """Of dividing lengths, longest first, into batches of these sizes; None if one is beyond the budget."""
+    total, first = 0, 0
+    for size in sizes:
+        tokens = size * lengths[first]
+        if size > 1 and tokens > budget:
+            return None
+        total, first = total + tokens + forward_tokens, first + size
+    return total
+
+
+def divisions(n):
+    """All ways to write n as a sum of positive integers, order counted."""
+    return [[]] if n == 0 else [[k, *rest] for k in range(1, n + 1) for rest in divisions(n - k)]
+
+
+@pytest.mark.parametrize("forward_tokens", [0, 7, 30, 1000])
+@pytest.mark.parametrize("budget", [1, 40, 64, 1000])
+def test_no_division_costs_less(budget, forward_tokens):
+    lengths = torch.randint(1, 50, (9,), generator=torch.Generator().manual_seed(budget + forward_tokens)).tolist()
+    batches = batches_by_tokens(lengths, budget, forward_tokens)
+    found = [lengths[i] for batch in batches for i in batch]
+    assert found == sorted(lengths, reverse=True)
+    assert sorted(i for batch in batches for i in batch) == list(range(9))
+    costs = [cost(sizes, found, budget, forward_tokens) for sizes in divisions(9)]
+    assert cost([len(b) for b in batches], found, budget, forward_tokens) == min(c for c in costs if c is not None)
+
+
+def test_no_rows_no_batches():
+    assert batches_by_tokens([], 10) == []
+
+
+def test_a_rollout_of_small_size_is_one_forward_and_much_padding_is_two():
+    assert len(batches_by_tokens([60, 8, 30, 9, 40], 16384)) == 1
+    lengths = [FORWARD_TOKENS] * 4 + [64] * 4
+    assert batches_by_tokens(lengths, 16384) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert len(batches_by_tokens(lengths, 16384, forward_tokens=16384)) == 1
+
+
+def test_scores_do_not_depend_on_the_division():
+    model = tiny_model(max_position_embeddings=1024)
+    draw = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(97, (3,), generator=draw).tolist() for _ in range(4)]
+    responses = [torch.randint(97, (n,), generator=draw).tolist() for n in (700, 5, 690, 8)]
+    base, alone = FrozenBase(model), FrozenBase(model, batch_tokens=1)
+    for mine, single in zip(base.score(prompts, responses), alone.score(prompts, responses)):
+        torch.testing.assert_close(mine.q, single.q, atol=1e-4, rtol=0)
+        torch.testing.assert_close(mine.v[1.0], single.v[1.0], atol=1e-4, rtol=0)
+    assert (base.forwards, alone.forwards) == (2, 4)
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """The bars that were shown, as dicts of name, total and updates."""
+    shown = []
+
+    class Bar:
+        def __init__(self, total, desc, unit, disable):
+            self.seen = {"name": desc, "unit": unit, "total": total, "updates": []}
+            if not disable:
+                shown.append(self.seen)
+
+        def update(self, n):
+            self.seen["updates"].append(n)
+
+        __enter__, __exit__ = (lambda self: self), (lambda self, *error: None)
+
+    for module in ("frozen_base", "score_cache"):
+        monkeypatch.setattr(f"rewards.{module}.tqdm", Bar)
+    return shown
+
+
+def rows(responses, length=128, prompts=1):
+    """Responses to each of some prompts that are too long for one batch while progress is shown."""
+    assert responses * prompts * length > 2 * CPU_PROGRESS_TOKENS
+    draw = torch.Generator().manual_seed(0)
+    ids = [torch.randint(97, (length // 2,), generator=draw).tolist() for _ in range(prompts * (responses + 1))]
+    return [p for p in ids[:prompts] for _ in range(responses)], ids[prompts:]
+
+
+@pytest.mark.parametrize("share_prompts", [False, True])
+def test_the_bar_counts_responses_as_they_are_done(bars, share_prompts):
+    base, texts = FrozenBase(tiny_model(max_position_embeddings=1024)), rows(24)
+    shown = base.score(*texts, progress=True, share_prompts=share_prompts)
+    (bar,) = bars
+    assert (bar["name"], bar["unit"], bar["total"]) == ("frozen base", "response", 24)
+    assert sum(bar["updates"]) == 24
+    assert max(bar["updates"]) <= CPU_PROGRESS_TOKENS // 64
+    counts = []
+    counted = base.score(*texts, progress=counts.append, share_prompts=share_prompts)
+    assert counts == bar["updates"]
+    for a, b, c in zip(base.score(*texts), shown, counted):
+        for scores in (b, c):
+            torch.testing.assert_close(a.q, scores.q, atol=1e-4, rtol=0)
+            torch.testing.assert_close(a.v[1.0], scores.v[1.0], atol=1e-4, rtol=0)
+    assert len(bars) == 1  # none without progress, none where the caller counts
+
+
+def test_a_cache_shows_one_bar_of_its_own(bars, saved_model, tmp_path):
+    base, texts = FrozenBase(tiny_model(max_position_embeddings=1024)), rows(12, prompts=2)
+    cache = ScoreCache(tmp_path, saved_model)
+    cache.score(lambda: base, *texts, name="endorm academy")
+    (bar,) = bars
+    assert (bar["name"], bar["total"], sum(bar["updates"])) == ("endorm academy", 24, 24)
+    assert len(bar["updates"]) > 1
+    cache.score(None, *texts)  # nothing is missing: no bar of nothing
+    ScoreCache(tmp_path / "other", saved_model).score(lambda: base, *texts, progress=False)
+    assert len(bars) == 1

@@ -1,0 +1,45 @@
+"""The benchmark of whole steps runs its contenders side by side and says what each costs."""
+
+import json
+
+import pytest
+from speed_tables import tables
+
+from scripts import load_script
+
+FLAGS = ["--preset", "tiny", "--vocab_size", "2048", "--batch", "8", "--prompt_tokens", "8", "--response_tokens", "4"]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    module = load_script("bench_step")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return lambda *flags: (monkeypatch.setattr("sys.argv", ["bench_step.py", *FLAGS, *flags]), module.main())
+
+
+def test_contenders_run_side_by_side(script, tmp_path, capsys):
+    output = tmp_path / "new" / "step.json"
+    names = ["ours: PPO, frozen base in bf16", "TRL GRPO + reward model"]
+    script("--rounds", "1", "--warm_up", "1", "--rollouts", "2", "--only", *names, "--output", str(output))
+    result = json.loads(output.read_text())
+    ours, theirs = (result["contenders"][name] for name in names)
+    assert ours["passes"] == {"policy": 3, "frozen base": 1}
+    assert theirs["passes"] == {"policy": 3, "reference": 1, "reward": 1}
+    assert len(ours["rollout_seconds"]) == len(theirs["rollout_seconds"]) == 2
+    # three networks, one with a gradient and two moments, beside two, the frozen one in half the bytes
+    assert theirs["model_bytes"]["all"] == pytest.approx(6 / 4.5 * ours["model_bytes"]["all"], rel=0.1)
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    table = capsys.readouterr().out
+    assert table.strip() in tables({"step.json": result})
+    assert all(f"| {name} |" in table for name in names)
+
+
+def test_contenders_that_do_not_exist_are_named_errors(script, capsys):
+    with pytest.raises(SystemExit):
+        script("--only", "TRL 0.7")
+    assert "fits none of: ours: PPO" in capsys.readouterr().err
+
+
+def test_a_contender_that_fails_is_named_with_its_error(script):
+    with pytest.raises(SystemExit, match=r"ours: GRPO, LoRA failed:(.|\n)*divisible"):
+        script("--batch", "4", "--rounds", "1", "--only", "GRPO, LoRA")

@@ -1,0 +1,135 @@
+"""Grading: real gold answers accepted, others' refused, and nothing that hangs or dies is called wrong."""
+
+import time
+
+import pytest
+from tiny_models import SHARED
+
+from train.evaluation.grading import TAIL, Grade, Graders
+from train.evaluation.problems import PAPER, load_benchmark
+
+DATA = SHARED / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not on this machine")
+SHORT = 5.0  # seconds, more than any fair answer here takes on a busy machine
+
+
+@pytest.fixture(scope="module")
+def graders():
+    with Graders(1, SHORT) as pool:
+        yield pool
+
+
+def verdicts(graders, responses, golds, **options):
+    return [g.verdict for g in graders.grade(responses, golds, **options)]
+
+
+@pytest.mark.parametrize(
+    ("response", "golds", "verdict"),
+    [
+        (r"first \boxed{3}, then $\boxed{\frac{1}{2}}$", ["0.5"], "right"),
+        (r"\boxed{3} no, \boxed{4}", ["3"], "wrong"),
+        (r"\boxed{4}", ["3", "4"], "right"),
+        (r"\boxed{1,234}", ["1234"], "right"),
+        (r"\boxed{x=5}", ["5"], "right"),
+        (r"\boxed{(1,2)}", ["(2,1)"], "wrong"),
+        (r"\boxed{}", ["5"], "wrong"),
+        (r"\boxed{5", ["5"], "wrong"),
+        ("The answer is $5$.", ["5"], "right"),
+        ("no number at all", ["5"], "wrong"),
+        ("5 " + "word " * TAIL, ["5"], "wrong"),
+        # decimals that math-verify alone would round to zero
+        (r"\boxed{0.0000002}", ["1e-7"], "wrong"),
+        (r"\boxed{0.0}", ["2.5e-10"], "wrong"),
+        (r"\boxed{2.5 \times 10^{-10}}", ["2.5e-10"], "right"),
+        (r"\boxed{8.7 \cdot 10^8}", ["8.7e8"], "right"),
+        (r"\boxed{\arcsin(10/13)}", ["np.arcsin(10/13)"], "right"),
+        (r"\boxed{-\frac{3}{2}}", ["-3./2"], "right"),
+    ],
+)
+def test_verdicts(graders, response, golds, verdict):
+    assert verdicts(graders, [response], [golds]) == [verdict]
+
+
+def test_boxed_only_takes_no_answer_from_elsewhere(graders):
+    responses, golds = ["It is $5$.", r"\boxed{5}"], [["5"], ["5"]]
+    assert verdicts(graders, responses, golds, boxed_only=True) == ["wrong", "right"]
+
+
+@needs_data
+def test_gold_answers_are_accepted_and_others_are_not(graders):
+    """A sample; all of it: python scripts/check_grading.py."""
+    for name in PAPER:
+        _, problems, _ = load_benchmark(name, DATA, limit=25)
+        golds = [p.golds for p in problems]
+        assert verdicts(graders, [rf"so $\boxed{{{g[0]}}}$." for g in golds], golds) == ["right"] * len(golds), name
+        if name != "minerva_math":  # where sympy thinks for seconds about one symbolic answer and another
+            differ = [(a[0], g) for a, g in zip(golds[7:], golds[:8]) if a[0] not in g]
+            assert len(differ) > 5
+            wrong = verdicts(graders, [rf"\boxed{{{a}}}" for a, _ in differ], [g for _, g in differ])
+            assert wrong == ["wrong"] * len(differ), name
+
+
+@needs_data
+def test_gold_solutions_are_accepted(graders):
+    _, problems, _ = load_benchmark("math500", DATA, limit=40)
+    _, solutions, _ = load_benchmark(f"solutions={DATA / 'math500.jsonl'}", limit=40, answer_column="solution")
+    assert [p.golds for p in solutions] == [p.golds for p in problems]  # the last box, as the data's own answer
+
+
+def test_what_hangs_is_reported_in_time_and_the_worker_replaced(graders):
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
+    before, start = graders.replaced, time.perf_counter()
+    (hung,) = graders.grade([r"\boxed{9^{9^{9^{9}}}}"], [["5"]])
+    assert time.perf_counter() - start < SHORT + 2  # 10 s at the default of 8
+    assert hung == Grade("ungraded", "9^{9^{9^{9}}}", "not done after 5 s")
+    assert graders.replaced == before + 1
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["while it is asked", "before it is asked"])
+def test_a_worker_that_dies_is_replaced_and_says_so(gone, graders, capfd):
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]  # it has started
+    worker = graders._free.get()
+    graders._free.put(worker)
+    worker.process.kill()
+    if gone:
+        worker.process.wait()  # what is written to it then is never flushed
+    (grade,) = graders.grade([r"\boxed{5}"], [["5"]])
+    assert grade == Grade("ungraded", "5", "the worker ended with exit code -9")
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
+    assert graders.ask("an error", None) == (None, "the worker ended with exit code 1")
+    assert "KeyError: 'an error'" in capfd.readouterr().err
+    assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
+
+
+def test_clusters_and_comparisons_that_hang(graders):
+    groups = [["1/2", "0.5", None, "3"], ["a", "b", "a"], ["9^{9^{9^{9}}}", "3"]]
+    assert graders.cluster(groups) == [([0, 0, None, 1], 0), ([0, 1, 0], 0), ([0, 1], 1)]
+
+
+def test_the_same_answer_to_the_same_problem_is_graded_once(graders, monkeypatch):
+    asked = []
+    real = graders.ask
+    monkeypatch.setattr(graders, "ask", lambda *args, **kw: asked.append(args) or real(*args, **kw))
+    responses = [r"a \boxed{5}", r"b \boxed{5}", r"\boxed{5}", r"\boxed{}"]
+    assert verdicts(graders, responses, [["5"], ["5"], ["6"], ["5"]]) == ["right", "right", "wrong", "wrong"]
+    assert len(asked) == 2
+
+
+def test_hostile_strings_of_all_kinds(graders):
+    # a thousand of more kinds: python scripts/check_grading.py
+    texts = [
+        "",
+        "\x00",
+        r"\boxed{" + "{" * 200 + "5" + "}" * 200 + "}",
+        r"\boxed{" * 2000,
+        "$" * 2**20,
+        "{" * 2**20,
+        "\\boxed{\u202e٥²🙂}",
+    ]
+    start = time.perf_counter()
+    grades = graders.grade(texts, [["6"]] * len(texts))
+    assert time.perf_counter() - start < (SHORT + 1) * len(texts)
+    assert not any(g.verdict == "right" for g in grades)
+    assert all(g.reason for g in grades if g.verdict == "ungraded")
+    assert verdicts(graders, [r"\boxed{6}"], [["6"]]) == ["right"]
