@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewards.preferences.bootstrap import markdown_table, percent
 from rewards.preferences.rows import load_rows
+from rewards.reporting.tables import markdown_table, percent
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import PAPER, load_benchmark
 

@@ -10,10 +10,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rewards.reporting.record import record
 from train.cost.hours import CASES, estimate, markdown, totals, with_measurements
 from train.cost.memory import read_shape, shape_of
 from train.cost.shapes import PRESETS, preset_config
-from train.cost.stopwatch import record
 from train.recipe import read_recipe
 
 RESULTS = Path(__file__).parent / "bench/results"

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from rewards.preferences import dsp
-from rewards.preferences.bootstrap import markdown_table, percent
 from rewards.preferences.comparisons import with_system
 from rewards.preferences.evaluation import (
     add_arguments,
@@ -22,7 +21,8 @@ from rewards.preferences.evaluation import (
     sweep_panels,
 )
 from rewards.preferences.report import write
-from train.tracking import git_commit, versions
+from rewards.reporting.record import git_commit, versions
+from rewards.reporting.tables import markdown_table, percent
 
 
 def own_domains(views: dict) -> float | None:

@@ -17,6 +17,7 @@ from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
+from rewards.reporting.record import git_commit, versions
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
 from train.evaluation.sampling import SAMPLERS, Decoding, sample
@@ -29,7 +30,6 @@ from train.evaluation.summary import (
     problem_figures,
     summarise_model,
 )
-from train.tracking import git_commit, versions
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

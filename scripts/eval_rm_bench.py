@@ -23,7 +23,7 @@ from rewards.preferences.evaluation import (
     sweep_panels,
 )
 from rewards.preferences.report import write
-from train.tracking import git_commit, versions
+from rewards.reporting.record import git_commit, versions
 
 
 def overall(views: dict) -> float | None:

@@ -23,6 +23,7 @@ import json
 import sys
 from pathlib import Path
 
+from rewards.reporting.record import git_commit, versions
 from train.evaluation.differences import (
     ROLES,
     collapse_signs,
@@ -43,7 +44,6 @@ from train.evaluation.page import (
     run_section,
     settings_table,
 )
-from train.tracking import git_commit, versions
 
 NAMES = [role for role in ROLES if role != "majority"]  # the majority is that of the base's samples
 

@@ -18,10 +18,11 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
 
+from rewards.reporting.record import record
 from train.cost.memory import GIB, make_plan, read_shape
 from train.cost.shapes import PRESETS, write_inputs
 from train.cost.step_clock import GENERATION, StepClock, model_bytes
-from train.cost.stopwatch import peak_memory, record
+from train.cost.stopwatch import peak_memory
 from train.grpo_trainer import EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.prompts import DataArguments, load_prompts

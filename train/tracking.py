@@ -2,12 +2,9 @@
 
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,8 +12,8 @@ from matplotlib.image import imread
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-PACKAGES = ["torch", "numpy", "transformers", "trl", "accelerate", "peft", "datasets", "deepspeed", "wandb"]
-PACKAGES += ["math-verify", "vllm"]
+from rewards.reporting.record import git_commit, versions
+
 PANELS = {  # title: the first of these metrics that was logged
     "reward (nats)": ("reward",),
     "KL to the frozen base, k1 (nats a token)": ("kl/k1",),
@@ -25,29 +22,6 @@ PANELS = {  # title: the first of these metrics that was logged
     "share that ended": ("completions/eos_rate",),
     "explained variance of the critic": ("critic/explained_variance",),
 }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, those not installed left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout this file is in, with "+changes" if it was edited; None without git or checkout."""
-    here = Path(__file__).parent
-    try:
-        run = {"cwd": here, "capture_output": True, "text": True, "check": True}
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
 
 
 @dataclass

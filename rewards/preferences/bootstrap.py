@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from rewards.preferences.comparisons import Group, length_scores
-
-BATCH = 1000  # draws at a time, for memory's sake
+from rewards.reporting.intervals import DRAWS_AT_A_TIME, percentiles
+from rewards.reporting.tables import markdown_table, percent
 
 
 @dataclass
@@ -70,8 +70,8 @@ def resample(
     patterns, repeats = np.unique(totals, axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     drawn = [
-        generator.multinomial(len(names), repeats / len(names), size=min(BATCH, draws - start)) @ patterns
-        for start in range(0, draws, BATCH)
+        generator.multinomial(len(names), repeats / len(names), size=min(DRAWS_AT_A_TIME, draws - start)) @ patterns
+        for start in range(0, draws, DRAWS_AT_A_TIME)
     ]
     rows = np.concatenate([totals.sum(axis=0, keepdims=True), *drawn])
     rows = rows.reshape(1 + draws, len(outcomes), 2, layout.cells)
@@ -86,7 +86,7 @@ def estimates(
     A draw in which a score is undefined (no prompt of one of its cells was drawn) does not count for its interval.
     """
     wins, scored = resample(layout, [outcome], draws, seed)
-    return _intervals(layout.scores(wins[0], scored[0]), level)
+    return percentiles(layout.scores(wins[0], scored[0]), level)
 
 
 def differences(
@@ -96,7 +96,7 @@ def differences(
     both = ~(np.isnan(first) | np.isnan(second))
     wins, scored = resample(layout, [np.where(both, o, np.nan) for o in (first, second)], draws, seed)
     ours, theirs = (layout.scores(w, s) for w, s in zip(wins, scored, strict=True))
-    return _intervals({name: ours[name] - theirs[name] for name in ours}, level)
+    return percentiles({name: ours[name] - theirs[name] for name in ours}, level)
 
 
 def count(outcome: np.ndarray) -> dict[str, int]:
@@ -140,21 +140,6 @@ def length_correlation(
     return result
 
 
-def percent(score: Mapping | float | None) -> str:
-    """A score between 0 and 1, or one with its interval, as "70.2 (68.1 to 72.3)"; a dash for None."""
-    if not isinstance(score, Mapping):
-        return "–" if score is None else f"{100 * score:.1f}"
-    if score["value"] is None or score["low"] is None:
-        return percent(score["value"])
-    return f"{100 * score['value']:.1f} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is to the left, the others to the right."""
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def markdown_summaries(summaries: Mapping[str, Mapping], columns: Sequence[str] | None = None) -> str:
     """One line per judge: scores in percent with their intervals, then ties and comparisons that were not scored.
 
@@ -168,14 +153,3 @@ def markdown_summaries(summaries: Mapping[str, Mapping], columns: Sequence[str] 
         for judge, s in summaries.items()
     ]
     return markdown_table(["judge", *(c.replace("_", " ") for c in columns), "ties", "not scored"], rows)
-
-
-def _intervals(scores: dict[str, np.ndarray], level: float) -> dict[str, dict]:
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    result = {}
-    for name, values in scores.items():
-        drawn = values[1:][~np.isnan(values[1:])]
-        low, high = np.quantile(drawn, tails).tolist() if len(drawn) else (None, None)
-        value = None if np.isnan(values[0]) else float(values[0])
-        result[name] = {"value": value, "low": None if value is None else low, "high": None if value is None else high}
-    return result

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.preferences import outcomes as statistics
+from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, as_prompt, length_scores
 from rewards.preferences.rows import check_columns, load_rows
 

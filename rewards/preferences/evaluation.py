@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from rewards.endorm import FORMS, REDUCES, TERMINALS
 from rewards.frozen.sweep import Setting, grid
-from rewards.preferences import outcomes as statistics
+from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, floors
 from rewards.preferences.judging import (
     JUDGES,

@@ -8,7 +8,7 @@ a score of its own for its subset "Ties".
 
 import numpy as np
 
-from rewards.preferences import outcomes as statistics
+from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, Prompt, as_prompt
 from rewards.preferences.rows import check_columns, load_rows
 

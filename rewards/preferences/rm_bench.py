@@ -20,7 +20,7 @@ from itertools import product
 
 import numpy as np
 
-from rewards.preferences import outcomes as statistics
+from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, as_prompt
 from rewards.preferences.rows import check_columns, load_rows
 

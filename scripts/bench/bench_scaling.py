@@ -29,9 +29,10 @@ from tqdm.auto import tqdm
 
 from rewards import FrozenBase
 from rewards.endorm import endogenous_rewards
+from rewards.reporting.record import record
 from train.cost.memory import shape_of
 from train.cost.shapes import PRESETS, preset_config, random_model
-from train.cost.stopwatch import MIB, extra_memory, interleave, record
+from train.cost.stopwatch import MIB, extra_memory, interleave
 
 DEFAULTS = {  # centre and the presets along the axis of size
     "cpu": {"preset": "tiny", "vocabulary": 65536, "batch": 4, "prompt_tokens": 64, "response_tokens": 256}

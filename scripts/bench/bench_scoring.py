@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from scoring_rivals import deviation, exact, rivals
 
 from rewards.frozen.lm_head import BLOCKS
+from rewards.reporting.record import record
 from train.cost.shapes import PRESETS, random_model
-from train.cost.stopwatch import MIB, extra_memory, interleave, record, summarize
+from train.cost.stopwatch import MIB, extra_memory, interleave, summarize
 
 EXACT_ROWS = 2  # responses, the first ones, that are computed in float64 too
 

@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from rewards import EndoRM, FrozenBase, PPORewardModel
+from rewards.reporting.record import record
 from train.cost.legacy_trl import FOLDER, INSTALL, PPOClock
 from train.cost.step_clock import model_bytes
-from train.cost.stopwatch import extra_memory, record
+from train.cost.stopwatch import extra_memory
 from train.tasks.arithmetic_evaluation import read_prompts
 
 

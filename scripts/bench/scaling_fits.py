@@ -17,11 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 from scipy.stats import t
-from theory_growth import fit
 from torch import nn
 from transformers import PreTrainedModel
 
 from rewards.frozen.lm_head import BLOCKS
+from rewards.reporting.intervals import power_law
 from train.cost.hours import forward_flops
 from train.cost.memory import Shape
 from train.cost.stopwatch import MIB
@@ -105,7 +105,12 @@ def summarise(axis: str, rows: Sequence[Mapping]) -> dict:
     x = [row["weights" if axis == "preset" else axis] for row in rows]
 
     def growth(measured: list[float], counted: list[float]) -> dict:
-        return {"measured": measured, "counted": counted, **fit(x, measured), "expected": fit(x, counted)["exponent"]}
+        return {
+            "measured": measured,
+            "counted": counted,
+            **power_law(x, measured),
+            "expected": power_law(x, counted)["exponent"],
+        }
 
     flops = [float(sum(row["flops"].values())) for row in rows]
     result = {"x": x, "time": growth([statistics.median(row["seconds"]) for row in rows], flops), "memory": None}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from rewards.reporting.intervals import expanded_percentiles
 from scripts import load_script
 from train.evaluation.differences import collapse_signs, resampled_differences
-from train.evaluation.figures import interval
 from train.evaluation.folders import read_run
 from train.evaluation.summary import summarise_model
 
@@ -130,7 +130,7 @@ def test_intervals_of_differences_cover(n):
         p = rng.beta(1, 1, n)
         values = rng.binomial(4, np.clip(p + 0.1 * (0.5 - p), 0, 1)) / 4 - rng.binomial(4, p) / 4
         drawn = resampled_differences(values[:, None], [True], 500, trial)
-        found = interval(values.mean(), drawn[:, 0], n)
+        found = expanded_percentiles(values.mean(), drawn[:, 0], n)
         hits += found["low"] <= 0 <= found["high"]
     assert abs(hits / trials - 0.95) <= 0.025
 

@@ -9,7 +9,8 @@ from helpers import ppo
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
-from train.tracking import RunFolder, TrackingArguments, draw_training, versions
+from rewards.reporting.record import versions
+from train.tracking import RunFolder, TrackingArguments, draw_training
 
 
 def records(path):

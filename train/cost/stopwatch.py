@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from train.tracking import git_commit, versions
-
 MIB = 2**20
 
 
@@ -101,16 +99,3 @@ def device_name() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     model = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
     return f"{model or platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def record(settings: dict | None = None) -> dict:
-    """How a measurement was made: command, commit, device, versions and settings. Files outside of the project appear
-    by name alone."""
-    command = [Path(a).name if a.startswith(("/", "..")) else a for a in sys.argv]
-    made = {
-        "command": " ".join(["python", *command]),
-        "commit": git_commit(),
-        "device": device_name(),
-        "versions": versions(),
-    }
-    return made | ({"settings": settings} if settings is not None else {})

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from train.evaluation.figures import EXACT, average, interval, resampled_means
+from rewards.reporting.intervals import EXACT, expanded_percentiles, resampled_means
+from train.evaluation.figures import average
 from train.evaluation.folders import Evaluation, Run
 from train.evaluation.summary import title
 from train.watches import START, WatchArguments
@@ -79,7 +80,9 @@ def compare(
         sizes.append(len(places))
         for j, name in enumerate(pairs):
             n = len(places) if np.ptp(columns[:, j]) else EXACT
-            cells[name][benchmark] = interval(columns[:, j].mean(), drawn[:, j], n) | {"problems": len(places)}
+            cells[name][benchmark] = expanded_percentiles(columns[:, j].mean(), drawn[:, j], n) | {
+                "problems": len(places)
+            }
             means[name].append(drawn[:, j])
     for name in pairs:
         if len(benchmarks) > 1:

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom, norm, t
+from scipy.stats import hypergeom
 from torch.nn.utils.rnn import pad_sequence
 
 from rewards.answers import last_boxed
+from rewards.reporting.intervals import EXACT, expanded_percentiles, resampled_means
 from train.ppo_math import repetition_rate
 
 # Code as Qwen2.5-Math writes it, with or without a fence.
 _CODE = re.compile(r"```(?:python|py)\b|^\s*(?:def \w+\(|import \w+|from \w+ import |print\()", re.MULTILINE)
-BATCH = 1000  # draws at a time, for memory's sake
-EXACT = 10**9  # problems at which an expanded percentile is the plain one
 
 
 def pass_at_k(right: np.ndarray, k: int) -> np.ndarray:
@@ -75,47 +74,6 @@ def response_figures(texts: Sequence[str], token_ids: Sequence[Sequence[int]], f
     }
 
 
-def resampled_means(values: np.ndarray, shares: Sequence[bool], draws: int = 10_000, seed: int = 0) -> np.ndarray:
-    """Means over problems in bootstrap draws, each of as many problems with replacement.
-
-    A share that is 0 everywhere, or 1 everywhere, has no spread to resample. But n problems without a success leave
-    room for a rate of 1 - 0.025^(1/n), so its draws are Beta(1, n), whose 97.5 % point that is (Clopper-Pearson).
-
-    Args:
-        values: (problems, figures).
-        shares: of each figure whether it is a share, between 0 and 1.
-
-    Returns:
-        (draws, figures) float64.
-    """
-    n = len(values)
-    generator = np.random.default_rng(seed)
-    sizes = [min(BATCH, draws - start) for start in range(0, draws, BATCH)]
-    means = np.concatenate([generator.multinomial(n, np.full(n, 1 / n), size=s) @ values / n for s in sizes])
-    tail = generator.beta(1, n, size=draws)
-    means[:, (values == 0).all(axis=0) & shares] = tail[:, None]
-    means[:, (values == 1).all(axis=0) & shares] = 1 - tail[:, None]
-    return means
-
-
-def interval(value: float, means: np.ndarray, problems: int, level: float = 0.95) -> dict[str, float]:
-    """A figure with its expanded percentile interval: a bootstrap's spread is too small by sqrt((n-1)/n), and normal
-    where Student's t is due, so that plain percentiles cover 93 % at n = 30 (Hesterberg, The American Statistician
-    2015, section 4.3).
-
-    Args:
-        means: (draws,) as `resampled_means` gives.
-        problems: n; of an average over benchmarks that of the smallest.
-
-    Returns:
-        "value", "low", "high".
-    """
-    n = max(problems, 2)
-    tail = norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 - level) / 2, n - 1))
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return {"value": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
-
-
 def summarise(columns: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0) -> tuple[dict, dict]:
     """Means over problems with intervals, all from the same draws.
 
@@ -129,10 +87,12 @@ def summarise(columns: Mapping[str, np.ndarray], draws: int = 10_000, seed: int 
     means = resampled_means(values, [name != "tokens" for name in columns], draws, seed)
     spread = np.ptp(values, axis=0) > 0  # without one the draws are those of an exact interval already
     sizes = np.where(spread, len(values), EXACT)
-    figures = {name: interval(values[:, j].mean(), means[:, j], sizes[j]) for j, name in enumerate(columns)}
+    figures = {
+        name: expanded_percentiles(values[:, j].mean(), means[:, j], sizes[j]) for j, name in enumerate(columns)
+    }
     return figures, {name: means[:, j] for j, name in enumerate(columns)}
 
 
 def average(values: Sequence[float], means: Sequence[np.ndarray], problems: Sequence[int]) -> dict[str, float]:
     """The plain mean of several benchmarks' figures, each benchmark resampled on its own."""
-    return interval(float(np.mean(values)), np.mean(means, axis=0), min(problems))
+    return expanded_percentiles(float(np.mean(values)), np.mean(means, axis=0), min(problems))

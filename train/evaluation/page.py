@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rewards.preferences.bootstrap import markdown_table, percent
+from rewards.reporting.tables import markdown_table, percent
 from train.evaluation.differences import ROLES, SETTINGS, START, collapse_signs, headline, points, sentence
 from train.evaluation.folders import Evaluation, Run
 from train.evaluation.problems import PAPER

@@ -19,7 +19,7 @@ from rewards.frozen.encoding import encode_prompt
 from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.loading import load_causal_lm
 from rewards.frozen.score_cache import ScoreCache
-from rewards.preferences.bootstrap import markdown_table, percent
+from rewards.reporting.tables import markdown_table, percent
 from train.evaluation.figures import average, best_of, majority, pass_at_k, response_figures, summarise
 from train.evaluation.grading import Graders
 from train.evaluation.problems import BENCHMARKS, PAPER, Problem

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from scipy.stats import binomtest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rewards.reporting.intervals import wilson
 from train.tasks.arithmetic import demo_accuracy
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
@@ -61,13 +61,12 @@ def evaluate(
     torch.manual_seed(seed)
     texts, lengths = complete(model, tokenizer, prompts, TEMPERATURES[decoding])
     correct, n = int(sum(demo_accuracy(prompts, texts))), len(prompts)
-    interval = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
     return {
         "name": name,
         "decoding": decoding,
         "temperature": TEMPERATURES[decoding],
         "accuracy": correct / n,
-        "ci95": [float(interval.low), float(interval.high)],
+        "ci95": list(wilson(correct, n)),
         "mean_tokens": sum(lengths) / n,
         "n": n,
     }

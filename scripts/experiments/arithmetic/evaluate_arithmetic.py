@@ -14,8 +14,8 @@ import torch
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rewards.reporting.record import git_commit, versions
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
-from train.tracking import git_commit, versions
 
 PANELS = {
     "reward": ("reward",),

@@ -18,8 +18,8 @@ import yaml
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rewards.reporting.record import git_commit, versions
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
-from train.tracking import git_commit, versions
 
 METRIC = "eval_rewards/demo_accuracy/mean"
 LABEL = "train.tasks.arithmetic.demo_accuracy"

@@ -18,10 +18,10 @@ import torch
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM
 
+from rewards.reporting.record import git_commit, versions
 from train.tasks.arithmetic import build_tokenizer, write_splits
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 from train.tasks.arithmetic_model import imitate_expert
-from train.tracking import git_commit, versions
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = "configs/demo/distill_ppo.yaml"

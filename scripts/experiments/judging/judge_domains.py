@@ -24,6 +24,7 @@ from domains import DOMAINS, SYSTEM_LINES
 from judging_report import column_winners, domain_cells, draw, judgement, labels_worth, markdown, share_beaten
 
 from rewards import EndoRM, FrozenBase
+from rewards.reporting.record import git_commit, versions
 from train.tasks.arithmetic import (
     EXPERT_ERROR,
     N_STEPS,
@@ -34,7 +35,6 @@ from train.tasks.arithmetic import (
     split_indices,
 )
 from train.tasks.arithmetic_model import imitate_expert, token_rows
-from train.tracking import git_commit, versions
 
 # The first setting is the one reported, chosen before any was measured. Alpha is 1 and rewards are summed in all.
 SETTINGS = [{"form": form, "discount": discount} for discount in (1.0, 0.95) for form in ("reward", "logprob")]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
+
+from rewards.reporting.intervals import bootstrap_mean
 
 
 def share_beaten(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -20,16 +21,6 @@ def share_beaten(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return above / others, equal / others
 
 
-def mean_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis of ``values [n, ..]``, n > 1, and its 95% percentile bootstrap interval ``[.., 2]``.
-
-    Whole rows are drawn, so correlated columns (the pairs of one question) do not narrow the interval of their mean.
-    """
-    settings = {"n_resamples": resamples, "method": "percentile", "batch": 50, "rng": np.random.default_rng(seed)}
-    low, high = bootstrap((values,), np.mean, axis=0, **settings).confidence_interval
-    return values.mean(0), np.stack([low, high], axis=-1)
-
-
 def domain_cells(outcomes: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: Sequence[str]) -> list[dict]:
     """Accuracy, its interval over questions, and ties, of every judge in every column.
 
@@ -37,7 +28,7 @@ def domain_cells(outcomes: Mapping[str, tuple[np.ndarray, np.ndarray]], columns:
     """
     cells = []
     for row, (wins, ties) in outcomes.items():
-        for column, accuracy, interval, tied in zip(columns, *mean_interval(wins), ties.mean(0), strict=True):
+        for column, accuracy, interval, tied in zip(columns, *bootstrap_mean(wins), ties.mean(0), strict=True):
             numbers = {"accuracy": float(accuracy), "ci95": interval.tolist(), "ties": float(tied)}
             cells.append({"row": row, "column": column, **numbers})
     return cells
@@ -50,7 +41,7 @@ def column_winners(wins: Mapping[str, np.ndarray], columns: Sequence[str]) -> di
     for i, column in enumerate(columns):
         mean = {row: values[:, i].mean() for row, values in wins.items()}
         rival = max((row for row in mean if row != column), key=mean.get)
-        margin, interval = mean_interval(wins[column][:, i] - wins[rival][:, i])
+        margin, interval = bootstrap_mean(wins[column][:, i] - wins[rival][:, i])
         found[column] = {
             "largest": column if mean[column] > mean[rival] else rival,
             "rival": rival,
@@ -63,10 +54,10 @@ def judgement(margins: np.ndarray, reference: np.ndarray | None = None) -> dict:
     """Accuracy of a judge by its ``margins [n]``, score of the right minus score of the wrong response, with interval
     and ties (losses); and how far a ``reference`` judge of the same pairs is above it, with the paired interval."""
     right = (margins > 0).astype(float)
-    accuracy, interval = mean_interval(right)
+    accuracy, interval = bootstrap_mean(right)
     row = {"accuracy": float(accuracy), "ci95": interval.tolist(), "ties": float((margins == 0).mean())}
     if reference is not None:
-        above, interval = mean_interval((reference > 0) - right)
+        above, interval = bootstrap_mean((reference > 0) - right)
         row["endorm_above"] = {"difference": float(above), "ci95": interval.tolist()}
     return row
 

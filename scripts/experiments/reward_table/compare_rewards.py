@@ -20,9 +20,9 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards import FrozenBase
-from train.launcher import LAUNCH_ONE, run_stage
+from rewards.reporting.record import git_commit, versions
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
-from train.tracking import git_commit, versions
 
 LABEL, TENTH = "train.tasks.arithmetic.demo_accuracy", "train.tasks.arithmetic.tenth_accuracy"
 ROWS = {  # name: algorithm, rewards of its recipe, other fields

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from rewards import FrozenBase
+from rewards.reporting.intervals import student
 from train.tasks.arithmetic_evaluation import complete, evaluate
 
 COLLAPSE = 0.10  # loss of sampled or greedy accuracy from which a row is called a collapse
@@ -34,19 +34,10 @@ def measure(name: str, model, base: FrozenBase, tokenizer, prompts: list[str], s
     return row | {"tokens": float(np.mean(lengths)), "cut_off": cut, "entropy": float(entropy), "kl": float(kl)}
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of one number a seed and its 95 % interval by Student's t; for one seed the interval is that number."""
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return mean, mean, mean
-    half = float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
-
-
 def verdict(rows: Sequence[Mapping], base: Sequence[Mapping]) -> str:
     """What a reward did to its bases, of the same seeds: a gain of sampled accuracy where the interval of the paired
     differences is above 0, and a collapse where sampled or greedy accuracy lost `COLLAPSE`, named by how it looks."""
-    mean, low, high = interval([r["sampled"] - b["sampled"] for r, b in zip(rows, base, strict=True)])
+    mean, low, high = student([r["sampled"] - b["sampled"] for r, b in zip(rows, base, strict=True)])
     lost = max(np.mean([b[k] - r[k] for r, b in zip(rows, base, strict=True)]) for k in ("sampled", "greedy"))
     if lost >= COLLAPSE:
         tokens, cut, entropy = (np.mean([r[k] for r in rows]) for k in ("tokens", "cut_off", "entropy"))
@@ -78,9 +69,9 @@ def summarise(
     rows = []
     for name, runs in results.items():
         begun = (starts or {}).get(name, bases)
-        gain = interval([run["sampled"] - b["sampled"] for run, b in zip(runs, begun, strict=True)])
+        gain = student([run["sampled"] - b["sampled"] for run, b in zip(runs, begun, strict=True)])
         row = {"name": name, "seeds": len(runs), "gain": gain, "verdict": verdict(runs, begun)}
-        rows.append(row | {key: interval([run[key] for run in runs]) for key in MEASURES})
+        rows.append(row | {key: student([run[key] for run in runs]) for key in MEASURES})
     return rows
 
 
@@ -89,7 +80,7 @@ def markdown(rows: Sequence[Mapping], cold: Sequence[float]) -> str:
     lines = [
         "| reward | sampled | greedy | tokens | entropy (nats a token) | KL (nats a response) | |",
         "|---|---|---|---|---|---|---|",
-        f"| base, temperature 0.3 | {_span(interval(cold), 3)} | | | | | control |",
+        f"| base, temperature 0.3 | {_span(student(cold), 3)} | | | | | control |",
     ]
     for row in rows:
         cells = [_span(row[key], digits) for key, digits in zip(MEASURES, (3, 3, 2, 3, 2))]

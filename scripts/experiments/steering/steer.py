@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 from styles import CRITERIA, imitate_styles, style_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.frozen.encoding import encode_prompt
+from rewards.reporting.intervals import wilson
+from rewards.reporting.record import git_commit, versions
 from train.tasks.arithmetic import build_tokenizer, solve, write_splits
 from train.tasks.arithmetic_evaluation import complete, read_prompts
-from train.tracking import git_commit, versions
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = "configs/demo/steer_ppo.yaml"
@@ -41,8 +41,7 @@ def measure(name: str, folder: Path, prompts: list[str], criterion: str | None, 
     right = [s is not None and text[-1] == solve(p)[-1] for p, text, s in zip(prompts, texts, styles, strict=True)]
     row = {"seed": seed, "policy": name, "n": n, "accuracy": sum(right) / n, "mean_tokens": sum(lengths) / n}
     for style in CRITERIA:
-        interval = binomtest(styles.count(style), n).proportion_ci(method="wilson")
-        row[style] = {"share": styles.count(style) / n, "ci95": [float(interval.low), float(interval.high)]}
+        row[style] = {"share": styles.count(style) / n, "ci95": list(wilson(styles.count(style), n))}
     return row
 
 

@@ -1,11 +1,11 @@
 """How the worst-case gaps of imitation and of hard RL grow with the horizon and with eps: exponents with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import linregress, t
 from tqdm import tqdm
 
+from rewards.reporting.intervals import bootstrap_power_law, power_law
 from rewards.theory import bounds, constructions
 from rewards.theory.token_mdp import Layers, mode, response_sums, soft_optimal, tree, value
 from rewards.theory.worst_case import possible_modes, worst_imitator, worst_mode
@@ -17,32 +17,6 @@ EPSILONS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 ALPHAS = (0.1, 1.0, 10.0)
 VOCABULARY = 6  # of the constructions with branches
 Gap = Callable[[int, float, float], tuple[float, float]]  # H, alpha, eps -> worst gap, reward range
-
-
-def fit(x: Sequence[float], y: Sequence[float]) -> dict:
-    """Slope of log y on log x by least squares, with its 95% interval, and the slope between the last two points.
-
-    All are None where some y is not positive: then there is no power law.
-    """
-    if min(y) <= 0:
-        return {"exponent": None, "ci95": None, "last": None}
-    log_x, log_y = np.log(x), np.log(y)
-    line = linregress(log_x, log_y)
-    half = t.ppf(0.975, len(x) - 2) * line.stderr
-    last = float((log_y[-1] - log_y[-2]) / (log_x[-1] - log_x[-2]))
-    return {"exponent": float(line.slope), "ci95": [float(line.slope - half), float(line.slope + half)], "last": last}
-
-
-def bootstrap_fit(x: Sequence[float], samples: np.ndarray, rng: np.random.Generator, resamples: int = 1000) -> dict:
-    """Slope of log of the mean of ``samples [len(x), D]`` on log x, its 95% interval from resampled draws."""
-    centre = fit(x, samples.mean(1))
-    if centre["exponent"] is None:
-        return centre
-    drawn = rng.integers(samples.shape[1], size=(resamples, *samples.shape))
-    means = np.take_along_axis(samples[None], drawn, axis=2).mean(2)
-    log_x = np.log(x) - np.log(x).mean()
-    slopes = np.log(np.maximum(means, np.finfo(float).tiny)) @ log_x / (log_x @ log_x)
-    return centre | {"ci95": np.percentile(slopes, [2.5, 97.5]).tolist()}
 
 
 def reward_range(rewards: Layers) -> float:
@@ -127,7 +101,7 @@ def constructed_growth() -> list[dict]:
             ranges.append(span)
             shares.append(float(gap / UPPER[policy](h, a, eps, span)))
         row = {"variable": variable, "policy": policy, "where": where, "alpha": alpha, "fixed": fixed, "at": list(at)}
-        rows.append(row | {"gap": gaps, "share_of_bound": shares, "reward_range": ranges} | fit(at, gaps))
+        rows.append(row | {"gap": gaps, "share_of_bound": shares, "reward_range": ranges} | power_law(at, gaps))
     return rows
 
 
@@ -169,5 +143,7 @@ def random_growth(draws: int, seed: int, eps: float = 1e-2) -> list[dict]:
                 most = [float(UPPER[policy](h, alpha, eps, 1.0)) for h in horizons]
                 row |= {"at": list(horizons), "gap": samples.mean(1).tolist(), "draws": draws}
                 row |= {"share_of_bound": (samples.mean(1) / most).tolist()}
-                rows.append(row | {"positive": float((samples > 0).mean())} | bootstrap_fit(horizons, samples, rng))
+                rows.append(
+                    row | {"positive": float((samples > 0).mean())} | bootstrap_power_law(horizons, samples, rng)
+                )
     return rows

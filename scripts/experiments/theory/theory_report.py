@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from judging_report import mean_interval
 from matplotlib.figure import Figure
 from theory_verdicts import TOLERANCE, percent, shown
 
+from rewards.reporting.intervals import bootstrap_mean
 from rewards.theory.bounds import preference_sharp
 
 BANDS = ((0.001, 0.01), (0.01, 0.1), (0.1, 1.0))  # of eps
@@ -30,7 +30,7 @@ def summary(drawn: dict) -> dict:
         shares = {name: float(beside[name][inside].mean()) if inside.any() else None for name in BELOW}
         bands.append({"eps": [low, high], "draws": int(inside.sum())} | shares)
     for name in ("first_round_gain", "second_round_gain"):
-        mean, interval = mean_interval(beside[name])
+        mean, interval = bootstrap_mean(beside[name])
         gains[name] = {"mean": float(mean), "ci95": interval.tolist()}
     discounts = dict.fromkeys(discount for discount, _ in drawn["optima"])
     return {

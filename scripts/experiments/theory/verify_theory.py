@@ -20,7 +20,7 @@ from theory_growth import constructed_growth, random_growth
 from theory_report import draw, markdown, summary
 from theory_verdicts import verdicts
 
-from train.tracking import git_commit, versions
+from rewards.reporting.record import git_commit, versions
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import yaml
 from matplotlib.figure import Figure
-from reward_table import interval
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rewards.reporting.intervals import student
+from rewards.reporting.record import record
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from train.cost.legacy_trl import legacy_environment
-from train.cost.stopwatch import record
-from train.launcher import LAUNCH_ONE, run_stage
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
 RECIPE = Path("configs/demo/ppo.yaml")
@@ -103,7 +103,7 @@ def differences(runs: list[dict]) -> list[dict]:
         row = {"name": second, "over": first, "seeds": len(pairs), "accuracy intervals that overlap": overlap}
         for measure, of in MEASURES.items():
             more = [of(b) - of(a) for a, b in pairs]
-            mean, low, high = interval(more)
+            mean, low, high = student(more)
             row[measure] = {"mean": mean, "ci95": [low, high], "higher": sum(x > 0 for x in more)}
         rows.append(row)
     return rows

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, spearmanr
 
 from rewards.preferences import Comparisons, Group, floors, outcomes
-from rewards.preferences import outcomes as statistics
+from rewards.preferences import bootstrap as statistics
 from rewards.preferences.bootstrap import Layout, share
 from rewards.preferences.comparisons import length_scores, random_scores
 

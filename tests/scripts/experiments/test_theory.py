@@ -8,11 +8,11 @@ import pytest
 import theory_checks
 import theory_growth
 from theory_arguments import ARGUMENTS
-from theory_growth import bootstrap_fit, fit
 from theory_report import markdown
 from theory_verdicts import exponent_near, verdicts
 from tiny_models import ROOT
 
+from rewards.reporting.intervals import bootstrap_power_law, power_law
 from scripts import load_script
 
 RESULTS = ROOT / "scripts/experiments/theory/results" / "results.json"
@@ -39,12 +39,12 @@ def small(monkeypatch):
 
 def test_a_power_law_has_its_exponent_and_an_interval_of_no_width():
     x = np.array([4, 8, 16, 64])
-    row = fit(x, 3 * x**1.5)
+    row = power_law(x, 3 * x**1.5)
     np.testing.assert_allclose([row["exponent"], *row["ci95"], row["last"]], 1.5)
-    assert fit(x, [1, 2, 0, 3]) == {"exponent": None, "ci95": None, "last": None}
-    bent = fit(x, 3 * x**1.5 + x)
+    assert power_law(x, [1, 2, 0, 3]) == {"exponent": None, "ci95": None, "last": None}
+    bent = power_law(x, 3 * x**1.5 + x)
     assert bent["ci95"][0] < bent["exponent"] < bent["ci95"][1]
-    assert not exponent_near(fit(x, [1, 2, 0, 3]), 1.5)
+    assert not exponent_near(power_law(x, [1, 2, 0, 3]), 1.5)
 
 
 def test_the_bootstrap_covers_the_exponent_of_noisy_draws():
@@ -52,7 +52,7 @@ def test_the_bootstrap_covers_the_exponent_of_noisy_draws():
     covered = 0
     for _ in range(100):
         samples = x[:, None] ** 1.2 * rng.lognormal(sigma=0.5, size=(4, 80))
-        low, high = bootstrap_fit(x, samples, rng, resamples=200)["ci95"]
+        low, high = bootstrap_power_law(x, samples, rng, resamples=200)["ci95"]
         covered += low < 1.2 < high
     assert 88 <= covered <= 99
 

@@ -6,8 +6,9 @@ import time
 import pytest
 import torch
 
+from rewards.reporting.record import record
 from train.cost import stopwatch as benchmarking
-from train.cost.stopwatch import MIB, extra_memory, interleave, record, summarize
+from train.cost.stopwatch import MIB, extra_memory, interleave, summarize
 
 
 def test_every_run_is_timed_once_a_round_in_changing_order():

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from train.evaluation.figures import (
-    average,
-    best_of,
-    interval,
-    majority,
-    pass_at_k,
-    resampled_means,
-    response_figures,
-    summarise,
-)
+from rewards.reporting.intervals import expanded_percentiles, resampled_means
+from train.evaluation.figures import average, best_of, majority, pass_at_k, response_figures, summarise
 
 
 def test_pass_at_k_is_the_mean_over_all_subsets():
@@ -94,4 +86,4 @@ def test_draws_are_means_of_the_values():
     means = resampled_means(values, [True, False], draws=4000)
     np.testing.assert_allclose(means.mean(axis=0), values.mean(axis=0), rtol=0.02)
     np.testing.assert_allclose(means.std(axis=0), values.std(axis=0) / np.sqrt(3), rtol=0.05)
-    assert interval(0.5, means[:, 0], 3)["low"] >= 0
+    assert expanded_percentiles(0.5, means[:, 0], 3)["low"] >= 0

@@ -1,0 +1,59 @@
+"""The record of a run: how its numbers came about, written beside them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ["torch", "numpy", "transformers", "trl", "accelerate", "peft", "datasets", "deepspeed", "wandb"]
+PACKAGES += ["math-verify", "scipy", "vllm"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, those not installed left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this file is in, with "+changes" if it was edited; None without git or checkout."""
+    here = Path(__file__).parent
+    try:
+        run = {"cwd": here, "capture_output": True, "text": True, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+def command_line(argv: Sequence[str] | None = None) -> str:
+    """The command as one would type it; files outside of the project appear by their name alone.
+
+    Args:
+        argv: the script and its arguments; default those of this process.
+    """
+    words = [str(word) for word in (sys.argv if argv is None else argv)]
+    return " ".join(["python", *(Path(word).name if word.startswith(("/", "..")) else word for word in words)])
+
+
+def record(settings: dict | None = None, argv: Sequence[str] | None = None) -> dict:
+    """The fields `command`, `commit`, `versions` and, where given, `settings`: one form for all results.
+
+    Args:
+        settings: what was asked for, a seed among it; paths become text.
+        argv: as `command_line`.
+    """
+    made = {"command": command_line(argv), "commit": git_commit(), "versions": versions()}
+    if settings is not None:
+        made["settings"] = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    return made
