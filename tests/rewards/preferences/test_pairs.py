@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from rewards.preferences import pairs
+from rewards.preferences import outcomes, pairs
 
 USER = {"role": "user", "content": "Hello?"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import SHARED
 
-from rewards.preferences import rm_bench
+from rewards.preferences import outcomes, rm_bench
 
 DATA = SHARED / "data"
 LEVELS = ("hard", "normal", "easy")
