@@ -1,9 +1,17 @@
 """Rewards: everything that judges a response. Nothing here knows of training.
 
-`REWARDS` is the whole registry: a name and where to find it. A name that is not in it is imported as a dotted path.
+`REWARDS` is the whole registry: a name and where to find it. A name that is not in it is a dotted path, or a file
+and a function in it.
 """
 
+import os
+import sys
+import zlib
+from collections.abc import Callable
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 from rewards.endorm import EndoRM
 from rewards.frozen.cross_tokenizer import CrossTokenizer
@@ -56,22 +64,56 @@ REWARDS = {
 
 
 def get_reward(name: str):
-    """The reward function (or the class of one) behind a registered name or a dotted path such as `my_package.my_fn`.
+    """The reward function, or the class of one, behind a name.
+
+    Args:
+        name: a registered name; a dotted path such as `my_package.my_function`, which is looked up where Python is
+            installed and in the current folder; or a file and a name in it, `path/to/file.py:my_function`.
 
     Raises:
         ValueError: unknown name, or a path that cannot be imported; the message lists the registered names.
     """
-    path = REWARDS.get(name, name)
-    module_name, _, attribute = path.rpartition(".")
     known = (
-        f"Registered rewards: {', '.join(sorted(REWARDS))}; anything else is a dotted path package.module.function."
+        f"Registered rewards: {', '.join(sorted(REWARDS))}; anything else is a dotted path package.module.function or "
+        "a file, path/to/file.py:function."
     )
+    path = REWARDS.get(name, name)
+    file, colon, attribute = path.rpartition(":")
+    if colon:
+        return _find(name, known, lambda: _module_of_file(Path(file)), attribute)
+    module_name, _, attribute = path.rpartition(".")
     if not module_name:
         raise ValueError(f"Unknown reward {name!r}. {known}")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that it hides nothing that is installed
+    return _find(name, known, lambda: import_module(module_name), attribute)
+
+
+def _find(name: str, known: str, load: Callable[[], ModuleType], attribute: str):
     try:
-        return getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        return getattr(load(), attribute)
+    except (ImportError, AttributeError, FileNotFoundError) as error:
         raise ValueError(f"Cannot import reward {name!r}: {error}. {known}") from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module of a Python file, read once; what lies beside it can be imported by it."""
+    path = path.expanduser().resolve()
+    module_name = f"reward_file_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    if path.suffix != ".py" or not path.is_file():
+        raise FileNotFoundError(f"there is no Python file {path}")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = spec_from_file_location(module_name, path)
+    module = sys.modules[module_name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]  # half a module must not be found by the next who asks
+        raise
+    return module
 
 
 __all__ = [

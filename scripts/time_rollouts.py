@@ -26,7 +26,9 @@ from train.cost.stopwatch import peak_memory
 from train.grpo_trainer import EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.prompts import DataArguments, load_prompts
-from train.recipe import RewardArguments, build_rewards, load_tokenizer, model_init_kwargs, parse_recipe
+from train.recipe import RecipeArguments, parse_recipe, read_recipe
+from train.recipe_rewards import RewardArguments, build_rewards
+from train.run import load_tokenizer, model_init_kwargs
 from train.watches import WatchArguments
 
 
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     own, fields = parser.parse_known_args()
     made, held = record(vars(own) | {"output": None}), peak_memory()
-    ppo = "beta:" not in Path(own.config).read_text(encoding="utf-8")
+    ppo = read_recipe(Path(own.config))["algorithm"] == "ppo"
 
     with tempfile.TemporaryDirectory() as scratch:
         sys.argv = [sys.argv[0], "--config", own.config, "--output_dir", scratch, "--save_strategy", "no"]
@@ -63,7 +65,7 @@ def main() -> None:
             sys.argv += ["--eos_token", "<|endoftext|>"]
         sys.argv += fields
         types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
-        args, model, data, reward, _ = parse_recipe(*types)
+        args, model, data, reward, *_ = parse_recipe(*types, RecipeArguments)
         args.eval_strategy = "no"
         responses = args.per_device_train_batch_size * args.steps_per_generation
         if own.preset != "recipe":

@@ -10,6 +10,7 @@ which is filled step by step and put aside when the rollout is done.
 import contextlib
 import copy
 import logging
+import os
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,7 +23,6 @@ from trl.trainer.utils import get_config_model_id, pad
 
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
-from train.cpu_head import fit_fused_head
 from train.frozen_copy import build_frozen_base, frozen_instance
 from train.heldout import HeldOutMixin
 from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
@@ -30,10 +30,8 @@ from train.policy_scores import PolicyScores
 from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
-from train.rollout import Rollout, begin, response_mask, without_reward
-from train.rollout_log import RolloutLogMixin
-from train.trl_patches import say_once_that_no_reward_applies
-from train.vllm_rollouts import check_vllm, set_up_vllm
+from train.rollout import Rollout, RolloutLogMixin, begin, response_mask, without_reward
+from train.trl_patches import check_vllm, fit_fused_head, say_once_that_no_reward_applies, set_up_vllm
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +46,11 @@ class EndoGRPOConfig(GRPOConfig):
     """TRL's GRPOConfig without dropout, unless `disable_dropout: false` asks for it."""
 
     disable_dropout: bool = field(default=True, metadata={"help": DROPOUT_HELP})
+
+    def __post_init__(self):
+        # The launcher was told to use CPUs: its word counts, or TRL would see one process where there are several.
+        self.use_cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        super().__post_init__()
 
 
 class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTrainer):
@@ -129,6 +132,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
 
     def _prepare_policy(self, args: GRPOConfig) -> None:
         fit_fused_head(self.accelerator.device)
+        say_once_that_no_reward_applies()
         use_positions_of_mask(self.model)
         # TRL's own config leaves dropout on by default; only a config of ours can ask for it
         if not args.disable_dropout and type(args).disable_dropout:
@@ -249,8 +253,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         if self._policy_scores is not None:
             self.rollout = self._with_policys_own_scores(self.rollout)
         inputs = [{**example, **columns} for example, columns in zip(inputs, self.rollout.columns())]
-        with say_once_that_no_reward_applies():
-            raw = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        raw = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self.rollout = self._with_rewards(self.rollout, raw)
         self._warn_if_equal(self.rollout)
         if self.log_completions and self._endorm is not None:

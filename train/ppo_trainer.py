@@ -16,8 +16,7 @@ from train.critic import Critic, CriticLearner, state_keys
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
 from train.reward_adapter import TokenReward
-from train.rollout import Rollout, last_own
-from train.rollout_log import replace_last
+from train.rollout import Rollout, last_own, replace_last
 
 # settings of GRPO that nothing reads when advantages come from a critic and the KL term lies in the rewards
 WITHOUT_EFFECT = {

@@ -7,7 +7,7 @@ import torch
 from tiny_models import tiny_model
 from trl.trainer import utils
 
-from train import cpu_head
+from train import trl_patches as cpu_head
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The real entry scripts through `accelerate launch`, with the recipes that users start from, on a rehearsal model."""
 
+import json
 import math
 import re
 import shutil
@@ -52,21 +53,22 @@ def parse(monkeypatch, *argv):
 
     from train.ppo_trainer import PPOConfig
     from train.prompts import DataArguments
-    from train.recipe import RewardArguments, parse_recipe
+    from train.recipe import RecipeArguments, parse_recipe
+    from train.recipe_rewards import RewardArguments
     from train.watches import WatchArguments
 
     monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true"])
-    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
+    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments, RecipeArguments)[:-1]
 
 
 def test_a_field_that_does_not_exist_names_its_neighbours(monkeypatch, tmp_path, capsys):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("kl_coeff: 0.1\nendorm_discont: 0.9\n")
+    recipe.write_text("kl_coeff: 0.1\nmax_promt_length: 9\n")
     with pytest.raises(SystemExit):
         parse(monkeypatch, "--config", str(recipe))
     message = capsys.readouterr().err
     assert re.search(r"kl_coeff \(did you mean kl_coef", message)
-    assert re.search(r"endorm_discont \(did you mean endorm_discount", message)
+    assert re.search(r"max_promt_length \(did you mean max_prompt_length", message)
     with pytest.raises(SystemExit):
         parse(monkeypatch, "--whiten_flor", "0.1")
     assert "whiten_floor" in capsys.readouterr().err
@@ -84,7 +86,7 @@ def test_the_command_line_wins_over_the_recipe(monkeypatch, tmp_path):
     args, model, data, reward, watch = parse(monkeypatch, *line)
     assert (args.kl_coef, args.max_completion_length, data.max_prompt_length) == (0.5, 1024, 1024)
     assert data.system_prompt.endswith(r"\boxed{}.")
-    assert (reward.reward_funcs, watch.watch) == (["endorm"], "warn")
+    assert ([entry["name"] for entry in reward.rewards], watch.watch) == (["endorm"], "warn")
     assert model.model_name_or_path == "Qwen/Qwen2.5-Math-7B"
 
 
@@ -100,7 +102,8 @@ def test_recipes_open_with_their_command_and_promise_no_phoning_home(path):
 def test_unknown_reward_and_end_token(rehearsal):
     from trl import ModelConfig
 
-    from train.recipe import RewardArguments, build_rewards, load_tokenizer
+    from train.recipe_rewards import RewardArguments, build_rewards
+    from train.run import load_tokenizer
 
     with pytest.raises(ValueError, match="Unknown reward 'endrom'"):
         build_rewards(RewardArguments(reward_funcs=["endrom"]))
@@ -112,15 +115,13 @@ def test_unknown_reward_and_end_token(rehearsal):
 
 
 def test_a_judge_in_a_recipe_needs_its_model(saved_judge):
-    from train.recipe import RewardArguments, build_rewards
+    from train.recipe_rewards import RewardArguments, build_rewards
 
-    with pytest.raises(ValueError, match="set judge_model"):
-        build_rewards(RewardArguments(reward_funcs=["generative_verifier"]))
-    settings = '{"form": "prob", "device": "cpu"}'
-    names = ["endorm", "generative_verifier"]
-    endorm, judge = build_rewards(
-        RewardArguments(reward_funcs=names, judge_model=saved_judge, judge_settings=settings, endorm_discount=0.9)
-    )
+    with pytest.raises(ValueError, match="trained_reward cannot be made without a model"):
+        build_rewards(RewardArguments(reward_funcs=["trained_reward"]))
+    judge = {"name": "generative_verifier", "model": saved_judge, "form": "prob", "device": "cpu"}
+    entries = json.dumps([{"name": "endorm", "discount": 0.9}, judge])
+    endorm, judge = (reward.func for reward in build_rewards(RewardArguments(rewards=entries)))
     assert (endorm.discount, judge.form) == (0.9, "prob")
     assert 0 < judge(prompts=["a"], completions=["b"])[0] < 1
 
@@ -128,7 +129,7 @@ def test_a_judge_in_a_recipe_needs_its_model(saved_judge):
 def test_resume_from_latest(tmp_path):
     from train.checkpoints import mark_complete
     from train.ppo_trainer import PPOConfig
-    from train.recipe import checkpoint_to_resume
+    from train.run import checkpoint_to_resume
 
     def config(wanted):
         settings = {"report_to": "none", "use_cpu": True, "bf16": False}

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from trl import GRPOTrainer
 
 from rewards import REWARDS, EndoRM
-from train.recipe import RewardArguments, build_rewards
+from train.recipe_rewards import RewardArguments, build_rewards
 
 FILES = ("verifiable", "majority_vote", "cluster_share", "penalties", "controls")
 NAMES = [name for name, path in REWARDS.items() if path.split(".")[1] in FILES]
@@ -47,9 +47,9 @@ def test_one_step(algorithm, kwargs, saved_model, tmp_path, monkeypatch):
     assert 0 < history(trainer, "rewards/cluster_share/mean")[0] < 1  # random text has numbers in it
 
 
-def test_settings_of_endorm_go_to_it_alone():
-    names = ["endorm", "constant", "random"]
-    endorm, constant, random = build_rewards(RewardArguments(reward_funcs=names, endorm_discount=0.5))
+def test_settings_of_an_entry_go_to_it_alone():
+    entries = [{"name": "endorm", "discount": 0.5}, "constant", "random"]
+    endorm, constant, random = (reward.func for reward in build_rewards(RewardArguments(rewards=entries)))
     assert isinstance(endorm, EndoRM)
     assert (endorm.discount, constant.value, random.probability) == (0.5, 1.0, 0.5)
 

@@ -11,8 +11,7 @@ from tiny_models import PROBLEMS, ROOT, judge_model, tiny_tokenizer, word_tokeni
 
 from rewards import FrozenBase, LocalJudge, Rubric
 from rewards.frozen.loading import load_causal_lm
-from train.recipe import RewardArguments, build_rewards
-from train.reward_mix import rewards_of_recipe
+from train.recipe_rewards import RewardArguments, build_rewards, rewards_of_recipe
 
 CRITERIA = [{"criterion": "It has a number.", "weight": 2.0}, {"criterion": "It is rude.", "weight": -1.0}]
 LETTERS = {"answers": ["y", "n"], "criteria": ["a", {"criterion": "b", "weight": -0.2}]}
@@ -41,9 +40,9 @@ def test_entries(saved_judge):
         {"name": f"{kind}_judge", "model": "m", "endpoint": "http://h:1/v1"} for kind in ("pointwise", "pairwise")
     ]
     assert [r.func.judge.model for r in rewards_of_recipe(remotes)] == ["m", "m"]
-    settings = {"endpoint": "http://h:1/v1", "max_retries": 1, "criteria": CRITERIA}
-    [judge] = build_rewards(RewardArguments(reward_funcs=["rubric"], judge_model="m", judge_settings=settings))
-    assert (judge.judge.model, judge.judge.max_retries) == ("m", 1)
+    settings = {"endpoint": "http://h:1/v1", "max_retries": 1, "criteria": CRITERIA, "model": "m"}
+    [judge] = build_rewards(RewardArguments(rewards=[{"name": "rubric"} | settings]))
+    assert (judge.func.judge.model, judge.func.judge.max_retries) == ("m", 1)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from trl import ModelConfig
 from rewards import EndoRM, Shaping, StepReward
 from train.ppo_trainer import PPOConfig
 from train.prompts import DataArguments
-from train.recipe import RewardArguments, build_rewards, parse_recipe
-from train.reward_mix import RewardMix, ShapedReward, rewards_of_recipe
+from train.recipe import RecipeArguments, parse_recipe
+from train.recipe_rewards import RewardArguments, build_rewards, rewards_of_recipe
+from train.reward_mix import RewardMix, ShapedReward
 
 ENTRIES = [
     {"name": "endorm", "weight": 1.0, "discount": 0.9, "normalise": "batch", "clip": 5},
@@ -38,7 +39,7 @@ def second_half(completion_ids, **_):
 
 def parse(monkeypatch, *argv):
     monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true", "--report_to", "none"])
-    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RewardArguments)[-1]
+    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RecipeArguments, RewardArguments)[-1]
 
 
 @pytest.mark.parametrize("form", ["yaml", "command line"])
@@ -117,8 +118,8 @@ def test_entries_that_make_no_sense(entries, message):
 
 def test_one_of_the_two_forms():
     build_rewards(RewardArguments(rewards=ENTRIES, reward_funcs=["endorm"]))
-    with pytest.raises(ValueError, match="both rewards and reward_funcs, endorm_discount: say it in the entries"):
-        build_rewards(RewardArguments(rewards=ENTRIES, reward_funcs=["accuracy"], endorm_discount=0.9))
+    with pytest.raises(ValueError, match="both rewards and reward_funcs: name all of them in the entries"):
+        build_rewards(RewardArguments(rewards=ENTRIES, reward_funcs=["accuracy"]))
     with pytest.raises(ValueError, match="leave reward_weights out"):
         RewardMix(rewards_of_recipe(ENTRIES), [1.0, 1.0, 1.0], 4)
 

@@ -10,8 +10,7 @@ from launching import SMALL, launch, logged
 from tiny_models import ROOT
 
 from rewards import EndoRM
-from train.recipe import RewardArguments, build_rewards
-from train.reward_mix import rewards_of_recipe
+from train.recipe_rewards import RewardArguments, build_rewards, rewards_of_recipe
 
 DDP = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
 FIELDS = SMALL | {"bf16": False, "dtype": "float32", "max_steps": 1, "save_strategy": "no", "logging_steps": 1}
@@ -74,7 +73,7 @@ def test_recipes_load_the_teacher_they_name(path, monkeypatch):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/steer_*")), ids=lambda path: path.stem)
 def test_recipes_steer_by_a_prompt_that_the_policy_does_not_read(path):
     recipe = yaml.safe_load(path.read_text())
-    fields = {k: v for k, v in recipe.items() if k in ("rewards", "reward_funcs", "endorm_system_prompt")}
+    fields = {k: v for k, v in recipe.items() if k in ("rewards", "reward_funcs")}
     (reward,) = build_rewards(RewardArguments(**fields))
     prompt = getattr(reward, "func", reward).system_prompt
     assert prompt

@@ -12,7 +12,7 @@ from tiny_models import ROOT, tiny_model, tiny_tokenizer
 from trl import GRPOConfig
 from vllm_stand_in import Engine, put_in_place
 
-from train.vllm_rollouts import check_vllm
+from train.trl_patches import check_vllm
 
 EOS = [2, 4]  # the tokenizer's, and one that only the recipe or the model's generation config knows
 

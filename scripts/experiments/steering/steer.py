@@ -61,7 +61,8 @@ def one_seed(seed: int, args: argparse.Namespace) -> list[dict]:
         command = [sys.executable, *LAUNCH.split(), "train/ppo_endorm.py", "--config", RECIPE, "--seed", str(seed)]
         command += ["--model_name_or_path", str(folder / "base"), "--output_dir", str(output)]
         command += ["--dataset_name", str(folder / "data/train.jsonl"), "--max_steps", str(args.max_steps)]
-        subprocess.run([*command, "--endorm_system_prompt", criterion], cwd=ROOT, check=True)
+        rewards = json.dumps([{"name": "endorm", "system_prompt": criterion}])
+        subprocess.run([*command, "--rewards", rewards], cwd=ROOT, check=True)
         rows.append(measure(f"PPO under {style}", output, prompts, None, seed))
     return rows
 

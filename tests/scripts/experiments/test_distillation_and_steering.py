@@ -98,7 +98,7 @@ def test_steer_demo(load, monkeypatch, tmp_path, capsys):
     script = load("steer")
     runs = no_training(monkeypatch, script)
     script.main(["--output", str(tmp_path), "--seeds", "3", "--base_steps", "2", "--hidden", "16", "--n", "20"])
-    assert [run["--endorm_system_prompt"] for run in runs] == ["4=", "8="]
+    assert [json.loads(run["--rewards"])[0]["system_prompt"] for run in runs] == ["4=", "8="]
     results = json.loads((tmp_path / "results.json").read_text())
     names = [row["policy"] for row in results["policies"]]
     before = ["base, no criterion", "base that reads terse", "base that reads verbose"]
