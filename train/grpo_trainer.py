@@ -48,8 +48,11 @@ class EndoGRPOConfig(GRPOConfig):
     disable_dropout: bool = field(default=True, metadata={"help": DROPOUT_HELP})
 
     def __post_init__(self):
-        # The launcher was told to use CPUs: its word counts, or TRL would see one process where there are several.
-        self.use_cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        # A launcher that was told to use CPUs, or started several processes where there is nothing else, means CPUs.
+        # Without the flag transformers would take each of these processes for the only one.
+        told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+        self.use_cpu = self.use_cpu or told or (several and not torch.accelerator.is_available())
         super().__post_init__()
 
 
@@ -102,6 +105,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         check_vllm(args, kwargs.get("quantization_config") is not None)
         reward_funcs = [] if reward_funcs is None else reward_funcs
         reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        self.rollout: Rollout | None = None  # the one thing that is set anew with every rollout
         self.mix: RewardMix | None = None
         if any(isinstance(f, ShapedReward) for f in reward_funcs):
             self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations)
@@ -115,8 +119,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         own.beta, own.sync_ref_model = 0.0, False
         super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
         check_model(self.model, self.processing_class, [])  # TRL may have found a processor beside the model
-        self.args.beta = self.beta = args.beta
-        self.rollout: Rollout | None = None
+        self.args.beta = args.beta
         self._prepare_policy(args)
         if self.mix is not None:
             self.reward_func_names[: len(reward_funcs)] = self.mix.names
@@ -129,6 +132,17 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         # Loading a frozen base draws random numbers; the rollouts must not depend on whether one was loaded.
         set_seed(args.seed, device_specific=True)
         self.add_callback(StopOnRequest(self))
+
+    @property
+    def beta(self) -> float:
+        """The coefficient of the KL term. It is 0 to TRL while a rollout is made, so that TRL computes no reference
+        log-probs of its own: they come with the scores of the frozen base."""
+        making = self.rollout is not None and self.rollout.ref_log_probs is None
+        return 0.0 if making else self.args.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        """TRL sets what its config says, which is where it is read from."""
 
     def _prepare_policy(self, args: GRPOConfig) -> None:
         fit_fused_head(self.accelerator.device)
@@ -200,12 +214,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
     # ------------------------------------------------------------------ the steps of a rollout, in their order
 
     def _generate_and_score_completions(self, inputs):
-        self.beta = 0.0  # the reference log-probs come with the scores below
-        try:
-            with self._policy_scores.attentive() if self._policy_scores is not None else contextlib.nullcontext():
-                output = super()._generate_and_score_completions(inputs)  # calls the three methods that follow
-        finally:
-            self.beta = self.args.beta
+        with self._policy_scores.attentive() if self._policy_scores is not None else contextlib.nullcontext():
+            output = super()._generate_and_score_completions(inputs)  # calls the three methods that follow
         mask = response_mask(output)
         taught = ~self.rollout.local(self.rollout.without_reward)
         self.rollout = replace(
@@ -237,7 +247,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             result = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
-        self._last_log_probs = result[0].detach()
+        if self.rollout is not None:
+            self.rollout.loss_log_probs = result[0].detach()
         return result
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
@@ -337,7 +348,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
     def _compute_loss(self, model, inputs):
         loss = super()._compute_loss(model, inputs)
         if "old_per_token_logps" not in inputs:  # on-policy: these are the log-probs of the rollout
-            self._log_kl(inputs, self._last_log_probs)
+            self._log_kl(inputs, self.rollout.loss_log_probs)
         return loss
 
     def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,7 @@ class Rollout:
         mask: (B, T) 1 on the tokens that are learned from: the policy's own, without padding, without responses that
             are left out (cut off, if the recipe says so, or without a reward).
         log_probs, ref_log_probs: (B, T) of the policy that made the rollout, and of the frozen base.
+        loss_log_probs: (b, T) of the policy at the slice of b responses whose loss was computed last.
         values, advantages, returns: (B, T), 0 outside the mask.
     """
 
@@ -71,6 +72,7 @@ class Rollout:
     mask: Tensor | None = None
     log_probs: Tensor | None = None
     ref_log_probs: Tensor | None = None
+    loss_log_probs: Tensor | None = None
     values: Tensor | None = None
     advantages: Tensor | None = None
     returns: Tensor | None = None
