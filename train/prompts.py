@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,65 +159,12 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         FileNotFoundError: a local file or folder that is not there.
         ValueError: columns that are absent or of the wrong kind, no chat template, no usable row.
     """
-    data = _load(args)
-    ready = _check_columns(args, data.column_names)
-    if ready:
-        first = next((prompt for prompt in data[args.prompt_column] if prompt), "")
-        chat = not isinstance(first, str)
-        if args.prompt_column != "prompt":
-            if "prompt" in data.column_names:
-                data = data.remove_columns("prompt")
-            data = data.rename_column(args.prompt_column, "prompt")
-    else:
-        chat = args.prompt_format == "chat"
-    if chat and not getattr(tokenizer, "chat_template", None):
-        fix = "make the prompt column plain text" if ready else "use --prompt_format text"
-        raise ValueError(
-            "the prompts are chat messages but the tokenizer has no chat template: choose a model with one, set "
-            f"tokenizer.chat_template, or {fix}"
-        )
-
+    data, ready, chat = _prompt_column(_load(args), args, tokenizer)
     columns = set(data.column_names)
-    has_solution, has_answer = args.solution_column in columns, args.answer_column in columns
-
-    def prepare(batch: dict[str, list]) -> dict[str, list]:
-        size = len(next(iter(batch.values())))
-        if ready:
-            prompts = batch["prompt"]
-            for prompt in prompts:
-                _check_ready(prompt, chat, args.prompt_column)
-            empty = [not (prompt if chat else (prompt or "").strip()) for prompt in prompts]
-            out = {}
-        else:
-            problems = [_text(problem, args.problem_column) for problem in batch[args.problem_column]]
-            empty = [not problem.strip() for problem in problems]
-            prompts = [_write_prompt(args, problem) for problem in problems]
-            out = {"prompt": prompts}
-        no_answer = [False] * size
-        if has_solution:
-            out["solution"] = [_text(solution, args.solution_column) for solution in batch[args.solution_column]]
-        if has_answer or has_solution:
-            given = batch[args.answer_column] if has_answer else [None] * size
-            boxed = [last_boxed(text) or "" for text in out.get("solution", [""] * size)]
-            # GSM8K's answer column is the whole solution, with the answer after "####".
-            given = [_text(answer, args.answer_column).rsplit("####", 1)[-1].strip() for answer in given]
-            out["answer"] = [g or b for g, b in zip(given, boxed, strict=True)]
-            no_answer = [not answer for answer in out["answer"]]
-        out[_DROPPED] = [
-            "empty_prompt" if e else "no_answer" if n else "" for e, n in zip(empty, no_answer, strict=True)
-        ]
-        usable = [row for row in range(size) if not out[_DROPPED][row]]
-        lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, chat)
-        out[_LENGTH] = [0] * size
-        for row, length in zip(usable, lengths, strict=True):
-            out[_LENGTH][row] = length
-            if length > args.max_prompt_length:
-                out[_DROPPED][row] = "too_long"
-        return out
 
     # No cache: datasets recognises functions of a module by name, so it would serve rows made by older code.
     mapped = data.map(
-        prepare,
+        partial(_prepare, args=args, tokenizer=tokenizer, ready=ready, chat=chat),
         batched=True,
         remove_columns=[c for c in (args.solution_column, args.answer_column) if c in columns],
         keep_in_memory=True,
@@ -237,6 +185,64 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         )
     logger.log(logging.WARNING if len(usable) < len(data) else logging.INFO, summary)
     return mapped.remove_columns([_DROPPED, _LENGTH]).select(kept, keep_in_memory=True), counts
+
+
+def _prompt_column(data: Dataset, args: DataArguments, tokenizer: Any) -> tuple[Dataset, bool, bool]:
+    """The data, with a prompt column if it has prompts of its own; whether it does; whether prompts are messages."""
+    ready = _check_columns(args, data.column_names)
+    if ready:
+        first = next((prompt for prompt in data[args.prompt_column] if prompt), "")
+        chat = not isinstance(first, str)
+        if args.prompt_column != "prompt":
+            if "prompt" in data.column_names:
+                data = data.remove_columns("prompt")
+            data = data.rename_column(args.prompt_column, "prompt")
+    else:
+        chat = args.prompt_format == "chat"
+    if chat and not getattr(tokenizer, "chat_template", None):
+        fix = "make the prompt column plain text" if ready else "use --prompt_format text"
+        raise ValueError(
+            "the prompts are chat messages but the tokenizer has no chat template: choose a model with one, set "
+            f"tokenizer.chat_template, or {fix}"
+        )
+    return data, ready, chat
+
+
+def _prepare(batch: dict[str, list], args: DataArguments, tokenizer: Any, ready: bool, chat: bool) -> dict[str, list]:
+    """Prompts, solutions and answers of a batch of rows, each row with the reason why it is dropped ("" if not) and
+    the tokens of its prompt."""
+    has_solution, has_answer = args.solution_column in batch, args.answer_column in batch
+    size = len(next(iter(batch.values())))
+    if ready:
+        prompts = batch["prompt"]
+        for prompt in prompts:
+            _check_ready(prompt, chat, args.prompt_column)
+        empty = [not (prompt if chat else (prompt or "").strip()) for prompt in prompts]
+        out = {}
+    else:
+        problems = [_text(problem, args.problem_column) for problem in batch[args.problem_column]]
+        empty = [not problem.strip() for problem in problems]
+        prompts = [_write_prompt(args, problem) for problem in problems]
+        out = {"prompt": prompts}
+    no_answer = [False] * size
+    if has_solution:
+        out["solution"] = [_text(solution, args.solution_column) for solution in batch[args.solution_column]]
+    if has_answer or has_solution:
+        given = batch[args.answer_column] if has_answer else [None] * size
+        boxed = [last_boxed(text) or "" for text in out.get("solution", [""] * size)]
+        # GSM8K's answer column is the whole solution, with the answer after "####".
+        given = [_text(answer, args.answer_column).rsplit("####", 1)[-1].strip() for answer in given]
+        out["answer"] = [g or b for g, b in zip(given, boxed, strict=True)]
+        no_answer = [not answer for answer in out["answer"]]
+    out[_DROPPED] = ["empty_prompt" if e else "no_answer" if n else "" for e, n in zip(empty, no_answer, strict=True)]
+    usable = [row for row in range(size) if not out[_DROPPED][row]]
+    lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, chat)
+    out[_LENGTH] = [0] * size
+    for row, length in zip(usable, lengths, strict=True):
+        out[_LENGTH][row] = length
+        if length > args.max_prompt_length:
+            out[_DROPPED][row] = "too_long"
+    return out
 
 
 def _load(args: DataArguments) -> Dataset:
