@@ -21,9 +21,9 @@ from pathlib import Path
 from step_table import draw_steps, step_table
 from tqdm.auto import tqdm
 
-from rewards.reporting.record import record
 from train.cost.legacy_trl import FOLDER, legacy_environment
 from train.cost.shapes import PRESETS, write_inputs
+from train.cost.stopwatch import measurement
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 LORA = ["--use_peft", "true", "--lora_r", "16", "--lora_alpha", "32", "--lora_target_modules", "all-linear"]
@@ -88,7 +88,7 @@ def main() -> None:
     if not chosen:
         parser.error(f"--only {' '.join(args.only)} fits none of: {', '.join(known)}.")
 
-    made = record({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
+    made = measurement({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
     with tempfile.TemporaryDirectory() as scratch:
         folder, data = Path(scratch), Path(scratch) / "prompts.jsonl"
         if args.preset == "demo":

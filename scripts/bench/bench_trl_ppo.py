@@ -25,10 +25,9 @@ from transformers import (
 )
 
 from rewards import EndoRM, FrozenBase, PPORewardModel
-from rewards.reporting.record import record
 from train.cost.legacy_trl import FOLDER, INSTALL, PPOClock
 from train.cost.step_clock import model_bytes
-from train.cost.stopwatch import extra_memory
+from train.cost.stopwatch import extra_memory, measurement
 from train.tasks.arithmetic_evaluation import read_prompts
 
 
@@ -129,7 +128,7 @@ def main() -> None:
     result = {}
     peak = extra_memory(lambda: result.update(train(args)))
     settings = {k: v for k, v in vars(args).items() if k not in ("save", "output", "dataset")}
-    result |= {"peak_bytes": peak} | record(settings)
+    result |= {"peak_bytes": peak} | measurement(settings)
     text = json.dumps(result, indent=1)
     print(text)
     if args.output:
