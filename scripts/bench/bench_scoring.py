@@ -62,6 +62,7 @@ def draw(result: dict, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="Qwen2 shape with random weights")
     parser.add_argument("--vocab_size", type=int, default=151936, help="size of the vocabulary")

@@ -107,6 +107,7 @@ def train(args) -> dict:
 
 
 def main() -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder or name of the base")
     parser.add_argument("--dataset", type=Path, required=True, help='JSON lines {"prompt": text}')

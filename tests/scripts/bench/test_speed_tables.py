@@ -4,6 +4,7 @@ import json
 
 import pytest
 from speed_tables import main, tables
+from table_cells import cells
 
 MADE = {"command": "python scripts/x.py", "device": "CPU, 2 threads", "commit": "c", "versions": {}}
 SCORING = MADE | {
@@ -57,12 +58,6 @@ COST = MADE | {
     "estimates": {"8": {"seconds": {"least": 1000, "central": 2000}, "gpu_hours": {"least": 2.2, "central": 4.4}}},
 }
 RESULTS = {"scoring.json": SCORING, "step.json": STEP, "scaling.json": SCALING, "c.json": COST}
-
-
-def cells(text):
-    """The cells of each row of all tables in a text."""
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def test_every_kind_has_its_figures_in_a_table():
