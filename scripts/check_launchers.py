@@ -12,7 +12,6 @@ differs.
 import argparse
 import json
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -48,13 +47,6 @@ def example_problems(path: Path) -> str:
     return str(path)
 
 
-def free_port() -> int:
-    """A port for the processes to meet at, so that two of these scripts can run at once."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, output: Path) -> dict:
     """One run. Returns the metrics of its first step."""
     fields = {
@@ -78,9 +70,10 @@ def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, ou
     if algorithm == "grpo":
         flags += ["--num_generations", "4", "--beta", "0.1"]
     command = [*LAUNCH, "--config_file", str(ROOT / f"configs/accelerate/{launcher}.yaml")]
-    command += ["--main_process_port", str(free_port()), str(ROOT / f"train/{algorithm}_endorm.py")]
+    command += ["--main_process_port", "0", str(ROOT / f"train/{algorithm}_endorm.py")]
     command += ["--config", str(ROOT / RECIPES[algorithm]), *flags]
-    run_stage(command, output.with_suffix(".txt"), os.environ | {"PYTHONWARNINGS": "ignore"})
+    # torchrun's --standalone, which accelerate does not know: it binds a free port itself and keeps it
+    run_stage(command, output.with_suffix(".txt"), os.environ | {"PYTHONWARNINGS": "ignore", "PET_STANDALONE": "1"})
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     return next(row for row in history if row["step"] == 1)
 

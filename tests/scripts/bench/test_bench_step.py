@@ -18,6 +18,7 @@ def script(monkeypatch):
     return lambda *flags: (monkeypatch.setattr("sys.argv", ["bench_step.py", *FLAGS, *flags]), module.main())
 
 
+@pytest.mark.slow
 def test_contenders_run_side_by_side(script, tmp_path, capsys):
     output = tmp_path / "new" / "step.json"
     names = ["ours: PPO, frozen base in bf16", "TRL GRPO + reward model"]
@@ -41,6 +42,7 @@ def test_contenders_that_do_not_exist_are_named_errors(script, capsys):
     assert "fits none of: ours: PPO" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_is_named_with_its_error(script):
     with pytest.raises(SystemExit, match=r"ours: GRPO, LoRA: (.|\n)*failed(.|\n)*divisible"):
         script("--batch", "4", "--rounds", "1", "--only", "GRPO, LoRA")
