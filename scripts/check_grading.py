@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewards.preferences.rows import load_rows
+from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, percent
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import PAPER, load_benchmark
@@ -87,6 +88,7 @@ def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> di
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder of benchmark files")
     parser.add_argument("--benchmarks", nargs="+", default=list(PAPER))
@@ -128,7 +130,12 @@ def main(argv: list[str] | None = None) -> None:
     print("\n".join(f"  {n:4d} {what}" for what, n in sorted(verdicts.items())))
     print(f"{time.perf_counter() - start:.0f} s")
     if args.output:
-        report = {"benchmarks": reports, "pooled_shuffled": pooled, "hostile": facts | {"verdicts": dict(verdicts)}}
+        made = record(vars(args), argv if argv is None else ["scripts/check_grading.py", *argv])
+        report = made | {
+            "benchmarks": reports,
+            "pooled_shuffled": pooled,
+            "hostile": facts | {"verdicts": dict(verdicts)},
+        }
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         Path(args.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

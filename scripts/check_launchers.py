@@ -12,8 +12,6 @@ differs.
 import argparse
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +20,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rewards.reporting.stages import LAUNCH, run_stage
+from rewards.reporting.tables import markdown_table
 from train.critic import Critic, CriticLearner
 from train.tasks.rehearsal_model import make_rehearsal_model, project_texts
 
@@ -41,16 +41,10 @@ def rehearsal_models(folder: Path) -> tuple[str, str]:
 
 
 def example_problems(path: Path) -> str:
+    """The name of a file of sums, which is written."""
     rows = ({"problem": f"What is {a} + {2 * a}?", "solution": f"\\boxed{{{3 * a}}}"} for a in range(64))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
-
-
-def free_port() -> int:
-    """A port for the processes to meet at, so that two of these scripts can run at once."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, output: Path) -> dict:
@@ -75,15 +69,11 @@ def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, ou
     flags = [str(x) for name, value in fields.items() for x in (f"--{name}", value)]
     if algorithm == "grpo":
         flags += ["--num_generations", "4", "--beta", "0.1"]
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", f"configs/accelerate/{launcher}.yaml", "--main_process_port", str(free_port())]
-    command.append(f"train/{algorithm}_endorm.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [*command, "--config", RECIPES[algorithm], *flags], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{algorithm} under {launcher} failed:\n{done.stderr[-4000:]}")
+    command = [*LAUNCH, "--config_file", str(ROOT / f"configs/accelerate/{launcher}.yaml")]
+    command += ["--main_process_port", "0", str(ROOT / f"train/{algorithm}_endorm.py")]
+    command += ["--config", str(ROOT / RECIPES[algorithm]), *flags]
+    # torchrun's --standalone, which accelerate does not know: it binds a free port itself and keeps it
+    run_stage(command, output.with_suffix(".txt"), os.environ | {"PYTHONWARNINGS": "ignore", "PET_STANDALONE": "1"})
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     return next(row for row in history if row["step"] == 1)
 
@@ -103,7 +93,21 @@ def reloads(algorithm: str, folder: Path) -> bool:
     return generated and len(learner.optimizer.state) > 0 and bool(value.isfinite().all())
 
 
+def compared(row: dict, reference: dict, tolerance: float) -> tuple[list[str], bool]:
+    """The cells of a run's first step with its differences from one process, and whether any is too large."""
+    cells, differs = [], False
+    for name in COMPARED:
+        if name not in row:
+            cells.append("")
+            continue
+        difference = abs(row[name] - reference[name])
+        differs |= difference > tolerance * max(1.0, abs(reference[name]))
+        cells.append(f"{row[name]:.5f}" if row is reference else f"{row[name]:.5f} ({difference:.0e})")
+    return cells, differs
+
+
 def main(argv: list[str] | None = None) -> int:
+    """Command line entry; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder of a small model with a chat template; default one made on the spot")
     parser.add_argument("--data", help="file of problems; default a few sums")
@@ -112,30 +116,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tolerance", type=float, default=1e-3, help="largest difference allowed")
     args = parser.parse_args(argv)
 
-    failed = False
+    rows, failed = [], False
     with tempfile.TemporaryDirectory() as scratch:
         model, frozen = (args.model, args.model) if args.model else rehearsal_models(Path(scratch))
         data = args.data or example_problems(Path(scratch) / "problems.jsonl")
-        print(f"| {'run':16} | " + " | ".join(f"{name:>18}" for name in COMPARED) + " | reloads |", flush=True)
-        print("|---" * (len(COMPARED) + 2) + "|", flush=True)
         for algorithm in args.algorithms:
             reference: dict = {}
             for launcher in ["single", *(name for name in args.launchers if name != "single")]:
                 output = Path(scratch) / f"{algorithm}_{launcher}"
-                row = launch(algorithm, launcher, model, frozen, data, output)
-                reference = reference or row
-                cells = []
-                for name in COMPARED:
-                    if name not in row:
-                        cells.append(f"{'':>18}")
-                        continue
-                    difference = abs(row[name] - reference[name])
-                    failed |= difference > args.tolerance * max(1.0, abs(reference[name]))
-                    shown = f"{row[name]:.5f}" if row is reference else f"{row[name]:.5f} ({difference:.0e})"
-                    cells.append(f"{shown:>18}")
+                found = launch(algorithm, launcher, model, frozen, data, output)
+                reference = reference or found
+                cells, differs = compared(found, reference, args.tolerance)
                 fine = reloads(algorithm, output)
-                failed |= not fine
-                print(f"| {algorithm + ' ' + launcher:16} | " + " | ".join(cells) + f" | {fine!s:7} |", flush=True)
+                failed |= differs or not fine
+                rows.append([f"{algorithm} {launcher}", *cells, fine])
+                print(f"{algorithm} under {launcher}: done", file=sys.stderr, flush=True)
+    print(markdown_table(["run", *COMPARED, "reloads"], rows))
     print("FAILED" if failed else f"all within {args.tolerance:g} of one process")
     return int(failed)
 

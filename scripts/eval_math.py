@@ -11,13 +11,12 @@ benchmark as JSON Lines, results.json, results.md, and accuracy.png of a series.
 import argparse
 import json
 import re
-import sys
 from functools import partial
 from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
 from train.evaluation.sampling import SAMPLERS, Decoding, sample
@@ -33,6 +32,7 @@ from train.evaluation.summary import (
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", help="name or folder of a model or LoRA adapter; step 0 beside --checkpoints")
@@ -144,10 +144,7 @@ def main(argv: list[str] | None = None) -> None:
                     notes.append(f"{label}, {name}: {hung} pairs of answers could not be compared, taken as different")
             results[label] = summarise_model(per_problem[label], args.draws)
     facts = {
-        "command": sys.argv if argv is None else ["scripts/eval_math.py", *argv],
-        "commit": git_commit(),
-        "versions": versions(),
-        "settings": vars(args),
+        **record(vars(args), argv if argv is None else ["scripts/eval_math.py", *argv]),
         "models": models,
         "steps": steps,
         "results": results,

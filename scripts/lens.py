@@ -61,6 +61,7 @@ def explain(rm: EndoRM, prompt: str | list[dict], responses: Sequence[str], sett
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="hub name or folder of a causal LM (safetensors)")
     parser.add_argument("--prompt", type=text_or_file, required=True, help="text or @FILE")

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapter", type=Path, required=True, help="folder of a LoRA run, or one of its checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="folder to write model and tokenizer to")

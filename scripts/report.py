@@ -20,10 +20,9 @@ evaluation that only the first table shows. Writes report.md, report.json and fi
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
 from train.evaluation.differences import (
     ROLES,
     collapse_signs,
@@ -121,9 +120,7 @@ def main(argv: list[str] | None = None) -> None:
         parts += [run_section(run) for run in runs]
     parts += ["## Provenance", provenance(evaluations, runs)]
     facts = {
-        "command": sys.argv if argv is None else ["scripts/report.py", *argv],
-        "commit": git_commit(),
-        "versions": versions(),
+        **record(argv=argv if argv is None else ["scripts/report.py", *argv]),
         "conclusions": said,
         "policy_minus": outcomes,
         "responses_policy_minus_base": responses,

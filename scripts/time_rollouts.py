@@ -18,11 +18,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
 
-from rewards.reporting.record import record
 from train.cost.memory import GIB, make_plan, read_shape
 from train.cost.shapes import PRESETS, write_inputs
 from train.cost.step_clock import GENERATION, StepClock, model_bytes
-from train.cost.stopwatch import peak_memory
+from train.cost.stopwatch import measurement, peak_memory
 from train.grpo_trainer import EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.prompts import DataArguments, load_prompts
@@ -40,7 +39,8 @@ def plain_trl(model, args, tokenizer, **kwargs) -> GRPOTrainer:
     return GRPOTrainer(model, reward, args, processing_class=tokenizer, reward_processing_classes=tokenizer, **kwargs)
 
 
-def main() -> None:
+def arguments() -> tuple[argparse.Namespace, list[str]]:
+    """This script's own flags, and those of the recipe's fields."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the recipe")
     shapes = ["recipe", *PRESETS]
@@ -53,61 +53,92 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=2, help="rollouts to time")
     parser.add_argument("--plain_trl", action="store_true", help="TRL's GRPOTrainer with a separate reward model")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
-    own, fields = parser.parse_known_args()
-    made, held = record(vars(own) | {"output": None}), peak_memory()
-    ppo = read_recipe(Path(own.config))["algorithm"] == "ppo"
+    return parser.parse_known_args()
 
+
+def read_fields(own: argparse.Namespace, given: list[str], ppo: bool, scratch: str) -> tuple:
+    """Trainer, model, data and reward arguments of the recipe, with the flags that a random model needs."""
+    sys.argv = [sys.argv[0], "--config", own.config, "--output_dir", scratch, "--save_strategy", "no"]
+    if own.preset != "recipe":
+        sys.argv += ["--dataset_name", f"{scratch}/prompts.jsonl", "--model_name_or_path", scratch]
+        sys.argv += ["--max_prompt_length", str(8 * own.prompt_tokens), "--prompt_format", "text"]
+        sys.argv += ["--eos_token", "<|endoftext|>"]
+    sys.argv += given
+    types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
+    args, model, data, reward, *_ = parse_recipe(*types, RecipeArguments)
+    args.eval_strategy = "no"
+    if own.preset != "recipe":
+        prompts = 2 * args.per_device_train_batch_size * args.steps_per_generation
+        write_inputs(Path(scratch), own.preset, own.vocab_size, own.prompt_tokens, model.dtype or "float32", prompts)
+    args.model_init_kwargs = model_init_kwargs(model)
+    return args, model, data, reward
+
+
+def make_trainer(args, model, data, reward, ppo: bool, plain: bool):
+    """The trainer of the recipe, or TRL's own GRPO beside a reward model."""
+    tokenizer = load_tokenizer(model, reward.eos_token)
+    common = {"train_dataset": load_prompts(data, tokenizer)[0], "peft_config": get_peft_config(model)}
+    common["quantization_config"] = get_quantization_config(model)
+    if plain:
+        return plain_trl(model.model_name_or_path, args, tokenizer, **common)
+    common |= {"frozen_dtype": reward.frozen_dtype, "batch_tokens": reward.frozen_batch_tokens}
+    trainer = PPOTrainer if ppo else EndoGRPOTrainer
+    return trainer(model.model_name_or_path, build_rewards(reward), args, processing_class=tokenizer, **common)
+
+
+def time_phases(clock: StepClock, trainer, ppo: bool, plain: bool) -> tuple[dict, list]:
+    """Put the clock into a trainer.
+
+    Returns:
+        its networks by name, and optimizers beside the trainer's own.
+    """
+    clock.time(trainer, "_generate", GENERATION)
+    clock.time(trainer, "_generate_and_score_completions", "whole rollout")
+    policy_forward = "_get_per_token_logps_and_entropies"
+    clock.time(trainer, policy_forward, "policy log-probs", during="whole rollout")
+    networks, optimizers = {"policy": trainer.model}, []
+    if plain:
+        clock.time(trainer, "_calculate_rewards", "reward model")
+        networks |= {"reference": trainer.ref_model, "reward": trainer.reward_funcs[0]}
+    else:
+        clock.time(trainer.frozen_base, "score", "frozen forward")
+        for reward_func in trainer.reward_funcs:
+            clock.time(reward_func, "_call", f"{reward_func.__name__} after it")
+        networks["frozen base"] = trainer.frozen_base.model
+    if ppo:
+        clock.time(trainer.critic, "fit", "critic")
+        networks["critic"] = trainer.critic.critic
+        optimizers = [trainer.critic.optimizer]
+    networks = {name: network for name, network in networks.items() if network is not None}
+    for name, network in networks.items():
+        if name != "critic" and (name == "policy" or network is not trainer.model):
+            clock.count(network, name)
+    trainer.add_callback(clock)
+    return networks, optimizers
+
+
+def beside_the_plan(shape, fields: dict, prompt_tokens: int) -> dict:
+    """GiB of a GPU at the peak, measured and planned, and the plan's parts."""
+    recipe = fields | {"max_prompt_length": prompt_tokens}
+    plan = make_plan(shape, recipe, "single", 1, torch.cuda.get_device_properties(0).total_memory)
+    found = {"measured peak": torch.cuda.max_memory_allocated() / GIB, "planned peak": plan.peak / GIB}
+    return found | {"plan": {part: round(size / GIB, 3) for part, size in plan.parts.items()}}
+
+
+def main() -> None:
+    """Command line entry."""
+    own, given = arguments()
+    made, held = measurement(vars(own) | {"output": None}), peak_memory()
+    algorithm = read_recipe(Path(own.config))["algorithm"]
+    ppo = algorithm == "ppo"
     with tempfile.TemporaryDirectory() as scratch:
-        sys.argv = [sys.argv[0], "--config", own.config, "--output_dir", scratch, "--save_strategy", "no"]
-        if own.preset != "recipe":
-            sys.argv += ["--dataset_name", f"{scratch}/prompts.jsonl", "--model_name_or_path", scratch]
-            sys.argv += ["--max_prompt_length", str(8 * own.prompt_tokens), "--prompt_format", "text"]
-            sys.argv += ["--eos_token", "<|endoftext|>"]
-        sys.argv += fields
-        types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
-        args, model, data, reward, *_ = parse_recipe(*types, RecipeArguments)
-        args.eval_strategy = "no"
+        args, model, data, reward = read_fields(own, given, ppo, scratch)
         responses = args.per_device_train_batch_size * args.steps_per_generation
-        if own.preset != "recipe":
-            dtype = model.dtype or "float32"
-            write_inputs(Path(scratch), own.preset, own.vocab_size, own.prompt_tokens, dtype, 2 * responses)
         updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
         args.max_steps = updates * (own.warm_up + own.rollouts)
-        args.model_init_kwargs = model_init_kwargs(model)
-        tokenizer = load_tokenizer(model, reward.eos_token)
-        common = {"train_dataset": load_prompts(data, tokenizer)[0], "peft_config": get_peft_config(model)}
-        common["quantization_config"] = get_quantization_config(model)
-        if own.plain_trl:
-            trainer = plain_trl(model.model_name_or_path, args, tokenizer, **common)
-        else:
-            frozen = {"frozen_dtype": reward.frozen_dtype, "batch_tokens": reward.frozen_batch_tokens}
-            trainer = (PPOTrainer if ppo else EndoGRPOTrainer)(
-                model.model_name_or_path, build_rewards(reward), args, processing_class=tokenizer, **frozen, **common
-            )
-
+        trainer = make_trainer(args, model, data, reward, ppo, own.plain_trl)
         clock = StepClock(updates, own.warm_up)
-        clock.time(trainer, "_generate", GENERATION)
-        clock.time(trainer, "_generate_and_score_completions", "whole rollout")
-        policy_forward = "_get_per_token_logps_and_entropies"
-        clock.time(trainer, policy_forward, "policy log-probs", during="whole rollout")
-        networks, optimizers = {"policy": trainer.model}, []
-        if own.plain_trl:
-            clock.time(trainer, "_calculate_rewards", "reward model")
-            networks |= {"reference": trainer.ref_model, "reward": trainer.reward_funcs[0]}
-        else:
-            clock.time(trainer.frozen_base, "score", "frozen forward")
-            for reward_func in trainer.reward_funcs:
-                clock.time(reward_func, "_call", f"{reward_func.__name__} after it")
-            networks["frozen base"] = trainer.frozen_base.model
-        if ppo:
-            clock.time(trainer.critic, "fit", "critic")
-            networks["critic"] = trainer.critic.critic
-            optimizers = [trainer.critic.optimizer]
-        networks = {name: network for name, network in networks.items() if network is not None}
-        for name, network in networks.items():
-            if name != "critic" and (name == "policy" or network is not trainer.model):
-                clock.count(network, name)
-        trainer.add_callback(clock)
+        networks, optimizers = time_phases(clock, trainer, ppo, own.plain_trl)
         trainer.train()
         shape = read_shape(model.model_name_or_path)
 
@@ -125,11 +156,8 @@ def main() -> None:
         "peak_bytes": None if now is None else now - held,
     }
     if torch.cuda.is_available() and not own.plain_trl:
-        recipe = {**vars(args), **vars(model), **vars(data), **vars(reward), "algorithm": "ppo" if ppo else "grpo"}
-        recipe["max_prompt_length"] = own.prompt_tokens
-        plan = make_plan(shape, recipe, "single", 1, torch.cuda.get_device_properties(0).total_memory)
-        result["GiB"] = {"measured peak": torch.cuda.max_memory_allocated() / GIB, "planned peak": plan.peak / GIB}
-        result["GiB"]["plan"] = {part: round(size / GIB, 3) for part, size in plan.parts.items()}
+        fields = {**vars(args), **vars(model), **vars(data), **vars(reward), "algorithm": algorithm}
+        result["GiB"] = beside_the_plan(shape, fields, own.prompt_tokens)
     print(json.dumps(result, indent=2))
     if own.output:
         own.output.parent.mkdir(parents=True, exist_ok=True)

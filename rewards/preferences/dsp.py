@@ -18,6 +18,7 @@ import numpy as np
 from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, as_prompt, length_scores
 from rewards.preferences.rows import check_columns, load_rows
+from rewards.reporting.tables import markdown_table, percent
 
 TEST_FILE = (
     "https://raw.githubusercontent.com/Linear95/DSP/850e84fef7688fd25f667d079e0c1276e42eb57f/"
@@ -136,6 +137,19 @@ def table(summaries: Mapping[str, Mapping], variant: str = "") -> dict:
         winners.append(rows[values.index(best)] if best is not None and values.count(best) == 1 else None)
     wins = sum(winner == column for winner, column in zip(winners, columns, strict=True))
     return {"rows": rows, "columns": columns, "accuracy": accuracy, "winners": winners, "diagonal_wins": wins}
+
+
+def table_page(table: Mapping) -> str:
+    """What `table` gives, as Markdown, with a sentence on how many columns their own prompts win."""
+    rows = [[row, *map(percent, values)] for row, values in zip(table["rows"], table["accuracy"])]
+    wins = f"A domain's own prompt wins {table['diagonal_wins']} of {len(table['columns'])} columns."
+    return f"{markdown_table(['prompt', *table['columns']], rows)}\n{wins}\n"
+
+
+def own_domains(views: Mapping[str, Mapping[str, float | None]]) -> float | None:
+    """Mean accuracy of each domain under its own prompt, the table's diagonal, from view -> score -> value."""
+    diagonal = [views[domain][domain] for domain in DOMAINS]
+    return None if None in diagonal else sum(diagonal) / len(diagonal)
 
 
 def _domains(comparisons: Comparisons) -> list[str]:

@@ -24,6 +24,7 @@ from rewards.preferences.judging import (
     load_judge,
     rival_verdicts,
 )
+from rewards.reporting.tables import markdown_table, percent
 
 SWEPT = {  # default values of --sweep
     "discounts": [1.0, 0.999, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9],
@@ -167,13 +168,13 @@ def sweep_panels(rows: list[dict], value) -> tuple[str, dict]:
     """
     fields = list(rows[0]["setting"])
     across = [f for f in fields if f != "discount" and len({row["setting"][f] for row in rows}) > 1]
-    table = [[*(row["setting"][f] for f in fields), statistics.percent(value(row["views"]))] for row in rows]
+    table = [[*(row["setting"][f] for f in fields), percent(value(row["views"]))] for row in rows]
     columns = list(dict.fromkeys(tuple(row["setting"][f] for f in across) for row in rows))
     discounts = list(dict.fromkeys(row["setting"]["discount"] for row in rows))
     cells = {(r["setting"]["discount"], tuple(r["setting"][f] for f in across)): value(r["views"]) for r in rows}
     matrix = [[cells[d, c] for c in columns] for d in discounts]
     labels = [" ".join(f"{f} {x}" for f, x in zip(across, c)) or "endorm" for c in columns]
-    markdown = statistics.markdown_table([*(f.replace("_", " ") for f in fields), "accuracy"], table)
+    markdown = markdown_table([*(f.replace("_", " ") for f in fields), "accuracy"], table)
     return markdown, {"sweep": (matrix, [f"discount {d}" for d in discounts], labels)}
 
 
@@ -182,10 +183,10 @@ def judge_tables(results: Mapping, columns) -> str:
     judges, differences = results["judges"], results["differences"]
     shown = list(columns or next(iter(judges.values()))["scores"])
     parts = [statistics.markdown_summaries(judges, shown)]
-    rows = [[name, *(statistics.percent(d[c]) for c in shown)] for name, d in differences.items()]
+    rows = [[name, *(percent(d[c]) for c in shown)] for name, d in differences.items()]
     if rows:
         headings = ["difference (95 % interval, paired by prompt)", *(c.replace("_", " ") for c in shown)]
-        parts.append(statistics.markdown_table(headings, rows))
+        parts.append(markdown_table(headings, rows))
     correlations = [
         [label, *("–" if c[k] is None else f"{c[k]:+.2f}" for k in ("within_prompt", "all"))]
         for label, judge in judges.items()
@@ -193,9 +194,9 @@ def judge_tables(results: Mapping, columns) -> str:
     ]
     if correlations:
         headings = ["Spearman's correlation of score and length", "within a prompt", "over all"]
-        parts.append(statistics.markdown_table(headings, correlations))
+        parts.append(markdown_table(headings, correlations))
     facts = [[label, f"{name} {value}"] for label, j in judges.items() for name, value in j.get("facts", {}).items()]
     if facts:
-        parts.append(statistics.markdown_table(["judge", "count"], facts))
+        parts.append(markdown_table(["judge", "count"], facts))
     notes = dict.fromkeys(note for judge in judges.values() for note in judge["notes"])
     return "\n".join([*parts, *(f"- {note}" for note in notes)]) + "\n"

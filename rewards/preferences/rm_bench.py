@@ -127,6 +127,18 @@ def differences(
     return statistics.differences(_layout(comparisons), first, second, draws, seed)
 
 
+def overall(scores: dict[str, float | None]) -> float | None:
+    """One figure of name -> value: the official average where all four domains are there, else the pooled one."""
+    return scores["pooled_average"] if scores["official_average"] is None else scores["official_average"]
+
+
+def panels(matrices: dict[str, list[list[float | None]]], judge: str) -> dict[str, tuple]:
+    """`report.heatmaps` of one judge's matrices as `summary` gives them, without those that hold nothing."""
+    right, wrong = [f"right {s}" for s in STYLES], [f"wrong {s}" for s in STYLES]
+    filled = {name: m for name, m in matrices.items() if any(x is not None for row in m for x in row)}
+    return {f"{name}, {judge}": (matrix, right, wrong) for name, matrix in filled.items()}
+
+
 def _layout(comparisons: Comparisons) -> statistics.Layout:
     labels = comparisons.labels
     domain = np.array([DOMAINS.index(d) for d in labels["domain"].tolist()])

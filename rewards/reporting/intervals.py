@@ -102,6 +102,20 @@ def percentiles(scores: dict[str, np.ndarray], level: float = 0.95) -> dict[str,
     return result
 
 
+def least_squares(columns: Sequence[Sequence[float]], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of y on the columns, one of which may be all ones, and half the width of each one's interval.
+
+    Args:
+        columns: of explaining values, linearly independent, fewer than there are values in `y`.
+        y: what is explained.
+    """
+    x, y = np.array(columns).T, np.asarray(y)
+    found, *_ = np.linalg.lstsq(x, y, rcond=None)
+    free = len(y) - x.shape[1]
+    variance = ((y - x @ found) ** 2).sum() / free * np.diag(np.linalg.inv(x.T @ x))
+    return found, t.ppf(0.975, free) * np.sqrt(variance)
+
+
 def power_law(x: Sequence[float], y: Sequence[float]) -> dict:
     """Slope of log y on log x by least squares, with its 95% interval, and the slope between the last two points.
 

@@ -13,12 +13,12 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]], le
 
     Args:
         headings: one a column.
-        rows: cells as text, or as whatever `str` makes text of; a vertical bar in a cell is escaped.
+        rows: cells as text, or as whatever `str` makes text of; a vertical bar in any cell is escaped.
         left: columns that are aligned to the left, from the first on; the others are aligned to the right.
     """
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    headings, *cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (headings, *rows)]
     align = ["left" if i < left else "right" for i in range(len(headings))]
-    table = tabulate(cells, list(headings), tablefmt="pipe", disable_numparse=True, colalign=align if cells else None)
+    table = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True, colalign=align if cells else None)
     return table + "\n"
 
 

@@ -29,10 +29,9 @@ from tqdm.auto import tqdm
 
 from rewards import FrozenBase
 from rewards.endorm import endogenous_rewards
-from rewards.reporting.record import record
 from train.cost.memory import shape_of
 from train.cost.shapes import PRESETS, preset_config, random_model
-from train.cost.stopwatch import MIB, extra_memory, interleave
+from train.cost.stopwatch import MIB, extra_memory, interleave, measurement
 
 DEFAULTS = {  # centre and the presets along the axis of size
     "cpu": {"preset": "tiny", "vocabulary": 65536, "batch": 4, "prompt_tokens": 64, "response_tokens": 256}
@@ -99,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
     found = {axis: summarise(axis, [rows[p] for p in along]) for axis, along in axes.items()}
     settings = {k: v for k, v in vars(args).items() if k != "output"}
-    result = {"kind": "scaling", **record(settings), "points": list(rows.values()), "axes": found}
+    result = {"kind": "scaling", **measurement(settings), "points": list(rows.values()), "axes": found}
     of_centre = [row for row in rows.values() if row["preset"] == centre.preset]
     told = None not in [row["extra_mib"] for row in of_centre]
     logit = result["bytes_a_logit"] = bytes_a_logit(of_centre) if told else None

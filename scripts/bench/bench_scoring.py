@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 from scoring_rivals import deviation, exact, rivals
 
 from rewards.frozen.lm_head import BLOCKS
-from rewards.reporting.record import record
 from train.cost.shapes import PRESETS, random_model
-from train.cost.stopwatch import MIB, extra_memory, interleave, summarize
+from train.cost.stopwatch import MIB, extra_memory, interleave, measurement, summarize
 
 EXACT_ROWS = 2  # responses, the first ones, that are computed in float64 too
 
@@ -63,6 +62,7 @@ def draw(result: dict, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="Qwen2 shape with random weights")
     parser.add_argument("--vocab_size", type=int, default=151936, help="size of the vocabulary")
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     median = {name: row["median"] for name, row in summary.items()}
     result = {
         "kind": "scoring",
-        **record({k: v for k, v in vars(args).items() if k not in ("output", "seed_script")}),
+        **measurement({k: v for k, v in vars(args).items() if k not in ("output", "seed_script")}),
         "block": BLOCKS[device],
         "response_tokens": sum(lengths),
         "seconds": {name: [round(s, 5) for s in times] for name, times in seconds.items()},

@@ -13,7 +13,6 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,9 +20,10 @@ from pathlib import Path
 from step_table import draw_steps, step_table
 from tqdm.auto import tqdm
 
-from rewards.reporting.record import record
+from rewards.reporting.stages import run_stage
 from train.cost.legacy_trl import FOLDER, legacy_environment
 from train.cost.shapes import PRESETS, write_inputs
+from train.cost.stopwatch import measurement
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 LORA = ["--use_peft", "true", "--lora_r", "16", "--lora_alpha", "32", "--lora_target_modules", "all-linear"]
@@ -66,6 +66,7 @@ def contenders(args, folder: Path, data: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=["demo", *PRESETS], default="demo", help="the demo's base, or a shape")
     parser.add_argument("--demo_base", type=Path, default=Path("outputs/demo/base"), help="made here where missing")
@@ -88,14 +89,14 @@ def main() -> None:
     if not chosen:
         parser.error(f"--only {' '.join(args.only)} fits none of: {', '.join(known)}.")
 
-    made = record({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
+    made = measurement({k: v for k, v in vars(args).items() if k not in ("output", "trl", "demo_base")})
     with tempfile.TemporaryDirectory() as scratch:
         folder, data = Path(scratch), Path(scratch) / "prompts.jsonl"
         if args.preset == "demo":
             folder, data = args.demo_base, args.demo_base.parent / "data/train.jsonl"
             if not folder.exists():
                 make_base = str(SCRIPTS / "experiments/arithmetic/make_base.py")
-                subprocess.run([sys.executable, make_base, "--output", str(folder)], check=True)
+                run_stage([sys.executable, make_base, "--output", str(folder)], Path(scratch) / "base.txt")
         else:
             write_inputs(folder, args.preset, args.vocab_size, args.prompt_tokens, "float32", 2 * args.batch)
         commands = {n: c for n, c in contenders(args, folder, data).items() if n in chosen}
@@ -107,9 +108,10 @@ def main() -> None:
             command = [*commands[name], "--warm_up", str(args.warm_up), "--rollouts", str(args.rollouts)]
             env = legacy_environment(args.trl) if name.startswith("TRL 1.12") else None
             command += ["--output", str(output)]
-            done = subprocess.run(command, env=env, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{name} failed:\n{' '.join(command)}\n{done.stderr[-3000:]}")
+            try:
+                run_stage(command, Path(scratch) / "log.txt", env, threads=None)
+            except SystemExit as error:
+                raise SystemExit(f"{name}: {error}") from error
             runs[name].append(json.loads(output.read_text(encoding="utf-8")))
             output.unlink()
 

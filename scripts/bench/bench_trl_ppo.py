@@ -25,10 +25,9 @@ from transformers import (
 )
 
 from rewards import EndoRM, FrozenBase, PPORewardModel
-from rewards.reporting.record import record
 from train.cost.legacy_trl import FOLDER, INSTALL, PPOClock
 from train.cost.step_clock import model_bytes
-from train.cost.stopwatch import extra_memory
+from train.cost.stopwatch import extra_memory, measurement
 from train.tasks.arithmetic_evaluation import read_prompts
 
 
@@ -108,6 +107,7 @@ def train(args) -> dict:
 
 
 def main() -> None:
+    """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder or name of the base")
     parser.add_argument("--dataset", type=Path, required=True, help='JSON lines {"prompt": text}')
@@ -129,7 +129,7 @@ def main() -> None:
     result = {}
     peak = extra_memory(lambda: result.update(train(args)))
     settings = {k: v for k, v in vars(args).items() if k not in ("save", "output", "dataset")}
-    result |= {"peak_bytes": peak} | record(settings)
+    result |= {"peak_bytes": peak} | measurement(settings)
     text = json.dumps(result, indent=1)
     print(text)
     if args.output:

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
-from scipy.stats import t
 from torch import nn
 from transformers import PreTrainedModel
 
 from rewards.frozen.lm_head import BLOCKS
-from rewards.reporting.intervals import power_law
+from rewards.reporting.intervals import least_squares, power_law
 from train.cost.hours import forward_flops
 from train.cost.memory import Shape
 from train.cost.stopwatch import MIB
@@ -77,15 +76,11 @@ def bytes_a_logit(rows: Sequence[Mapping]) -> dict:
         rows: as in `summarise`, of one preset; at least four, and not all with the same vocabulary.
     """
     logits = [row["batch"] * (row["response_tokens"] + 1) * row["vocabulary"] / MIB for row in rows]
-    x = np.array([np.ones(len(rows)), [row["counted_mib"] for row in rows], logits]).T
-    y = np.array([row["extra_mib"] for row in rows])
-    found, *_ = np.linalg.lstsq(x, y, rcond=None)
-    free = len(rows) - x.shape[1]
-    variance = ((y - x @ found) ** 2).sum() / free * np.linalg.inv(x.T @ x)[2, 2]
-    half = t.ppf(0.975, free) * np.sqrt(variance)
+    columns = [np.ones(len(rows)), [row["counted_mib"] for row in rows], logits]
+    found, half = least_squares(columns, [row["extra_mib"] for row in rows])
     return {
         "slope": float(found[2]),
-        "ci95": [float(found[2] - half), float(found[2] + half)],
+        "ci95": [float(found[2] - half[2]), float(found[2] + half[2])],
         "measured over counted": float(found[1]),
     }
 

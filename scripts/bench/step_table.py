@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rewards.reporting.tables import markdown_table
 from train.cost.stopwatch import MIB
 
 # disjoint parts of a step, in their order; what is left of the whole is the rest
@@ -35,18 +36,15 @@ def step_table(result: dict) -> str:
     first = next(iter(contenders.values()))
     shown = [p for p in parts(first["seconds"]) if any(parts(c["seconds"])[p] for c in contenders.values())]
     head = ["contender", "samples/s", "of the first", "passes of a response", "models, MiB", "peak, MiB"]
-    lines = [" | ".join([*head, *(f"{p}, ms" for p in shown)]), " | ".join(["---"] * (len(head) + len(shown)))]
+    rows = []
     for name, c in contenders.items():
         passes = ", ".join(f"{network} {n:g}" for network, n in c["passes"].items())
         peak = "" if c["peak_bytes"] is None else f"{c['peak_bytes'] / MIB:.0f}"
-        cells = [
-            name,
-            f"{c['samples_per_second']:.3g}",
-            f"{c['samples_per_second'] / first['samples_per_second']:.2f}",
-        ]
-        cells += [passes, f"{c['model_bytes']['all'] / MIB:.2f}", peak]
-        lines.append(" | ".join([*cells, *(f"{1000 * parts(c['seconds'])[p]:.1f}" for p in shown)]))
-    return "\n".join(f"| {line} |" for line in lines)
+        ratio = c["samples_per_second"] / first["samples_per_second"]
+        cells = [name, f"{c['samples_per_second']:.3g}", f"{ratio:.2f}", passes]
+        cells += [f"{c['model_bytes']['all'] / MIB:.2f}", peak]
+        rows.append([*cells, *(f"{1000 * parts(c['seconds'])[p]:.1f}" for p in shown)])
+    return markdown_table([*head, *(f"{p}, ms" for p in shown)], rows)
 
 
 def draw_steps(result: dict, path: Path) -> None:

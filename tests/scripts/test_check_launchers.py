@@ -11,6 +11,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_grpo_on_two_processes_takes_the_step_of_one(script, capsys):
     assert script.main(["--algorithms", "grpo", "--launchers", "cpu_ddp"]) == 0
     out = capsys.readouterr().out

@@ -11,9 +11,9 @@ from rewards import EndoRM
 from scripts import load_script
 
 
-def script(name):
-    module = load_script(name)
-    return module
+@pytest.fixture(scope="module")
+def script():
+    return load_script("eval_judges")
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +41,20 @@ def rm_bench(tmp_path):
     return write(tmp_path / "rm_bench.jsonl", rows), rows
 
 
-def run(name, tmp_path, *flags):
-    common = [
-        "--cache",
-        str(tmp_path / "cache"),
-        "--output",
-        str(tmp_path / "out"),
-        "--draws",
-        "50",
-        "--device",
-        "cpu",
-    ]
-    script(name).main([*map(str, flags), *common])
-    return json.loads((tmp_path / "out" / "results.json").read_text())
+@pytest.fixture
+def run(script, tmp_path):
+    common = ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "out"), "--draws", "50"]
+
+    def judged(benchmark, *flags):
+        script.main([benchmark, *map(str, flags), *common, "--device", "cpu"])
+        return json.loads((tmp_path / "out" / "results.json").read_text())
+
+    return judged
 
 
-def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, rm_bench, tmp_path, capsys):
+def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, rm_bench, run, tmp_path):
     data, rows = rm_bench
-    results = run("eval_rm_bench", tmp_path, "--model", model, "--data", data)
+    results = run("rm_bench", "--model", model, "--data", data)
     rm = EndoRM.from_pretrained(model, device="cpu")
 
     def score(row, text):
@@ -77,8 +73,11 @@ def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, 
     assert "length_correlation" in endorm
     assert (tmp_path / "out" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert "random" in (tmp_path / "out" / "results.md").read_text()
+    assert results["command"].startswith("python scripts/eval_judges.py rm_bench --model")
+    assert (results["settings"]["model"], results["benchmark"]) == (model, "RM-Bench")
+    assert results["versions"]["torch"]
 
-    swept = run("eval_rm_bench", tmp_path, "--model", model, "--data", data, "--sweep")
+    swept = run("rm_bench", "--model", model, "--data", data, "--sweep")
     assert swept["judges"]["endorm"]["facts"] == {"forwards": 0, "tokens": 0}
     assert len(swept["sweep"]) == 8 * 2 * 3
     first = swept["sweep"][0]
@@ -88,18 +87,18 @@ def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, 
 
 
 @pytest.mark.parametrize("too_long", ["count", "cut"])
-def test_a_response_beyond_the_models_positions_is_counted_or_cut(too_long, model, rm_bench, tmp_path):
+def test_a_response_beyond_the_models_positions_is_counted_or_cut(too_long, model, rm_bench, run, tmp_path):
     rows = rm_bench[1]
     rows[2]["chosen"][2] = "x" * 500
     data = write(tmp_path / "long.jsonl", rows)
-    results = run("eval_rm_bench", tmp_path, "--model", model, "--data", data, "--too_long", too_long)
+    results = run("rm_bench", "--model", model, "--data", data, "--too_long", too_long)
     endorm = results["judges"]["endorm"]
     assert endorm["counts"]["not_scored"] == (3 if too_long == "count" else 0)
     said = "not scored" if too_long == "count" else "cut to fit"
     assert f"1 responses beyond the model's positions: {said}" in endorm["notes"]
 
 
-def test_dsp_prompts_make_a_table(model, tmp_path):
+def test_dsp_prompts_make_a_table(model, run, tmp_path):
     domains = ("academy", "business", "entertainment", "literature", "normal")
     rows = [{"id": n, "query": f"q{n}", "responses": {d: f"{d[:3]}{n}" for d in domains}} for n in range(5)]
     folder = tmp_path / "prompts"
@@ -107,7 +106,7 @@ def test_dsp_prompts_make_a_table(model, tmp_path):
     for domain in domains[:4]:
         (folder / f"dsp_{domain}.txt").write_text(f"be {domain}")
     flags = ("--data", write(tmp_path / "dsp.jsonl", rows), "--prompts", folder, "--sweep", "--discounts", 1, 0.5)
-    results = run("eval_dsp", tmp_path, "--model", model, *flags)
+    results = run("dsp", "--model", model, *flags)
     table = results["tables"]["endorm"]["all"]
     rm = EndoRM.from_pretrained(model, device="cpu")
     for i, prompt in enumerate(table["rows"]):
@@ -122,7 +121,7 @@ def test_dsp_prompts_make_a_table(model, tmp_path):
     assert results["sweep"][0]["views"]["business"]["academy"] == pytest.approx(table["accuracy"][1][0])
 
 
-def test_every_judge_on_pairs_of_ones_own(tmp_path):
+def test_every_judge_on_pairs_of_ones_own(run, tmp_path):
     judge, classifier = tmp_path / "judge", tmp_path / "classifier"
     judge_model(max_position_embeddings=512).save_pretrained(judge)
     config = judge_model().config
@@ -137,7 +136,7 @@ def test_every_judge_on_pairs_of_ones_own(tmp_path):
     names = ["endorm", "generative_verifier", "pointwise_judge", "pairwise_judge", f"trained_reward={classifier}"]
     names.append("implicit_reward")
     flags = ("--data", write(tmp_path / "pairs.jsonl", rows), "--group", "source", "--reference", judge)
-    results = run("eval_pairs", tmp_path, "--model", judge, *flags, "--judge", *names)
+    results = run("pairs", "--model", judge, *flags, "--judge", *names)
     judges = results["judges"]
     assert [name for name in names if name not in judges] == []
     for name in names:
@@ -154,21 +153,32 @@ def test_every_judge_on_pairs_of_ones_own(tmp_path):
     assert judges["implicit_reward"]["counts"]["tied"] == 8  # policy and reference are one model
     assert 0 <= judges["pairwise_judge"]["facts"]["position_bias"] <= 1
     only = (*flags, "--judge", "generative_verifier", "--too_long", "cut")
-    cut = run("eval_pairs", tmp_path, "--model", judge, *only)
+    cut = run("pairs", "--model", judge, *only)
     assert cut["judges"]["generative_verifier"]["counts"]["not_scored"] == 0
     (tmp_path / "own.txt").write_text("{prompt} {response} fine? Yes or No:")
-    own = run("eval_pairs", tmp_path, "--model", judge, *only, "--template", f"generative_verifier={tmp_path}/own.txt")
+    own = run("pairs", "--model", judge, *only, "--template", f"generative_verifier={tmp_path}/own.txt")
     assert own["judges"]["generative_verifier"]["length_correlation"] != pytest.approx(
         cut["judges"]["generative_verifier"]["length_correlation"]
     )
 
 
-def test_bad_flags_name_the_fix(model, tmp_path, capsys):
+def test_bad_flags_name_the_fix(model, run, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        run("eval_pairs", tmp_path, "--model", model)
+        run("pairs", "--model", model)
     assert "--preset" in capsys.readouterr().err
     data = write(tmp_path / "pairs.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}])
     with pytest.raises(ValueError, match="Unknown judge 'jury'; known: endorm"):
-        run("eval_pairs", tmp_path, "--model", model, "--data", data, "--judge", "jury")
+        run("pairs", "--model", model, "--data", data, "--judge", "jury")
     with pytest.raises(ValueError, match="--reference"):
-        run("eval_pairs", tmp_path, "--model", model, "--data", data, "--judge", "implicit_reward")
+        run("pairs", "--model", model, "--data", data, "--judge", "implicit_reward")
+
+
+def test_every_command_explains_itself_and_one_is_needed(script, capsys):
+    for benchmark in ("rm_bench", "dsp", "pairs"):
+        with pytest.raises(SystemExit) as end:
+            script.main([benchmark, "--help"])
+        assert end.value.code == 0
+        assert "--sweep" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        script.main([])
+    assert "rm_bench|dsp|pairs" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from limits import LIMIT
 from tiny_models import tiny_model, tiny_tokenizer
 
 from rewards import EndoRM
@@ -88,7 +89,7 @@ def browse(path, folder, *flags) -> tuple[str, list[str]]:
     log = folder / "net.json"
     flags = [*FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom"]
     command = [CHROMIUM, *flags, path.as_uri()]
-    dom = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LIMIT, check=True).stdout
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     keys = "network_isolation_key", "network_anonymization_key"
     return dom, [str(params) for params in events if any("file://" in params.get(key, "") for key in keys)]

@@ -1,4 +1,4 @@
-"""The preflight plan against what a real trainer holds, and its verdicts on the recipes."""
+"""The plan of memory against what a real trainer holds, its verdicts on the recipes, and the estimate of hours."""
 
 import json
 
@@ -124,3 +124,29 @@ def test_the_peak_counts_one_moment_only_and_launchers_must_be_known(script, sav
     recipe = script.read_recipe(ROOT / "configs/demo/grpo.yaml")
     with pytest.raises(ValueError, match="Unknown launcher 'zero4'"):
         make_plan(read_shape(saved_model), recipe, "zero4", 1)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_hours_are_those_on_record_with_arithmetic_and_a_word_on_assumed_speeds(algorithm, script, tmp_path, capsys):
+    path = tmp_path / "cost.json"
+    recipe = ROOT / "configs" / "math" / f"{algorithm}_qwen2.5_math_7b.yaml"
+    flags = ["--preset", "7b", "--measured", str(tmp_path), "--output", str(path)]
+    assert script.main(["--config", str(recipe), "--hours", *flags]) == 0
+    result, text = json.loads(path.read_text()), capsys.readouterr().out
+    assert result["kind"] == "cost"
+    assert set(result["estimates"]) == {"8", "64"}
+    assert result["estimates"]["64"]["gpu_hours"]["central"] > 1
+    assert "ALL efficiencies below are assumptions" in text
+    assert "PFLOP / (989 TFLOP/s x 0.40)" in text
+    assert path.with_suffix(".md").read_text().strip() == text.strip()
+    kept = json.loads((ROOT / f"scripts/bench/results/cost_{algorithm}_7b.json").read_text())
+    assert result["estimates"] == kept["estimates"]
+
+
+def test_memory_is_of_one_number_of_gpus(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--config", str(ROOT / "configs/math/ppo_qwen2.5_math_7b.yaml"), "--gpus", "8", "64"])
+    assert "add --hours" in capsys.readouterr().err
+    recipe = ["--config", str(ROOT / "configs/math/ppo_qwen2.5_math_7b.yaml"), "--preset", "7b"]
+    assert script.main([*recipe, "--accelerate", "zero3", "--gpus", "8"]) == 0
+    assert "This fits." in capsys.readouterr().out

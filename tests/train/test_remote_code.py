@@ -98,15 +98,24 @@ def run(name, *flags):
     module.main([str(flag) for flag in flags])
 
 
-@pytest.mark.parametrize("name", ["eval_pairs", "eval_math"])
+@pytest.mark.parametrize("name", ["eval_judges", "eval_math"])
 def test_the_evaluations_have_the_flag_that_transformers_asks_for(name, own, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps({"prompt": p, "chosen": "ab", "rejected": "c"}) + "\n" for p in "xyz"))
     problems = tmp_path / "mine.jsonl"
     problems.write_text("".join(json.dumps(p | {"answer": "5"}) + "\n" for p in PROBLEMS[:2]))
-    shared = ["--model", own, "--device", "cpu", "--draws", 50, "--output", tmp_path / "out"]
+    shared = ["pairs"] * (name == "eval_judges") + [
+        "--model",
+        own,
+        "--device",
+        "cpu",
+        "--draws",
+        50,
+        "--output",
+        tmp_path / "out",
+    ]
     flags = {
-        "eval_pairs": [
+        "eval_judges": [
             "--cache",
             tmp_path / "cache",
             "--judge",

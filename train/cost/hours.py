@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rewards.reporting.tables import markdown_table
 from train.cost.memory import Shape, shape_of
 from train.cost.shapes import PRESETS, preset_config
 
@@ -127,98 +128,134 @@ def estimate(
     rollout = recipe["per_device_train_batch_size"] * (recipe["steps_per_generation"] or accumulation) * NODE
     if update % gpus:
         raise ValueError(f"{update} responses of an update do not divide by {gpus} GPUs: choose a divisor.")
-    cases = [
-        _lines(shape, recipe, gpus, prompts, {k: a.values[i] for k, a in assumptions.items()}, rollout, update)
-        for i in range(len(CASES))
-    ]
+    responses = prompts * recipe["num_generations"] * recipe["num_train_epochs"]
+    cases = []
+    for i in range(len(CASES)):
+        given = {name: assumption.values[i] for name, assumption in assumptions.items()}
+        cases.append(_Case(shape, recipe, gpus, given, responses, rollout, update).parts())
     return [
         Line(part, cases[1][part][0], {name: case[part][1] for name, case in zip(CASES, cases)}) for part in cases[0]
     ]
 
 
-def _lines(shape, recipe, gpus, prompts, given, rollout, update) -> dict[str, tuple[str, float]]:
-    """{part: (arithmetic, seconds)} of one case; all counts are of one GPU unless said."""
-    responses = prompts * recipe["num_generations"] * recipe["num_train_epochs"]
-    rollouts, updates = responses / rollout, responses * recipe["num_iterations"] / update
-    own, mine = responses / gpus, rollout // gpus  # responses of a GPU in the run, in a rollout
-    micro = min(recipe["per_device_train_batch_size"], update // gpus)
-    p, t, limit = given["prompt_tokens"], given["completion_tokens"], recipe["max_completion_length"]
-    t, longest_prompt = min(t, limit), min(given["longest_prompt"], recipe["max_prompt_length"])
-    width = longest_prompt + limit  # some response of a rollout runs to the limit, and TRL pads all to it
-    weights = 2 * shape.parameters  # bytes, bf16
-    port = NVLINK if gpus <= NODE else min(NVLINK, NODE * PORT)  # a ring enters a node once, over all of its ports
-    gather = weights * (gpus - 1) / gpus / (port * given["network_share"])
-    said_gather = f"{weights / 1e9:.1f} GB / {port * given['network_share'] / 1e9:.0f} GB/s"
+@dataclass
+class _Case:
+    """What the parts' arithmetic of one case starts from. Counts are of one GPU, seconds of the whole run."""
 
-    def overlapped(compute: float, communication: float) -> float:
-        return max(communication, compute + (1 - given["hidden_share"]) * communication)
+    shape: Shape
+    recipe: Mapping
+    gpus: int
+    given: Mapping[str, float]  # by the names of ASSUMPTIONS
+    responses: int  # of the run
+    rollout: int  # responses of one
+    update: int  # responses of one
 
-    def pass_over(flops: float, mfu: float, gathers: float) -> tuple[str, float]:
-        seconds = overlapped(flops / (PEAK_FLOPS * mfu), gathers * gather)
-        compute = f"{flops / 1e15:,.1f} PFLOP / ({PEAK_FLOPS / 1e12:.0f} TFLOP/s x {mfu:.2f})"
-        return f"{compute}; {gathers:,.0f} gathers x {said_gather}", seconds
+    def __post_init__(self):
+        recipe, given, gpus = self.recipe, self.given, self.gpus
+        self.rollouts = self.responses / self.rollout
+        self.updates = self.responses * recipe["num_iterations"] / self.update
+        self.own, self.mine = self.responses / gpus, self.rollout // gpus  # responses of a GPU: the run's, a rollout's
+        self.micros = self.own / min(recipe["per_device_train_batch_size"], self.update // gpus)
+        self.limit = recipe["max_completion_length"]
+        self.prompt, self.completion = given["prompt_tokens"], min(given["completion_tokens"], self.limit)
+        self.longest_prompt = min(given["longest_prompt"], recipe["max_prompt_length"])
+        # some response of a rollout runs to the limit, and TRL pads all to it
+        width = self.longest_prompt + self.limit
+        self.padded = forward_flops(self.shape, self.own * width, self.own * width**2, self.own * self.limit)
+        self.weights = 2 * self.shape.parameters  # bytes, bf16
+        port = NVLINK if gpus <= NODE else min(NVLINK, NODE * PORT)  # a ring enters a node once, over all of its ports
+        speed = port * given["network_share"]
+        self.gather = self.weights * (gpus - 1) / gpus / speed
+        self.said_gather = f"{self.weights / 1e9:.1f} GB / {speed / 1e9:.0f} GB/s"
 
-    def decoding(rows: float) -> tuple[str, float]:
-        """One batch to its longest response."""
-        vllm = recipe["use_vllm"]
+    def pass_over(self, flops: float, mfu: float, gathers: float) -> tuple[str, float]:
+        """A computation during which some of the gathers of weights are hidden."""
+        communication = gathers * self.gather
+        compute = flops / (PEAK_FLOPS * mfu) + (1 - self.given["hidden_share"]) * communication
+        said = f"{flops / 1e15:,.1f} PFLOP / ({PEAK_FLOPS / 1e12:.0f} TFLOP/s x {mfu:.2f})"
+        return f"{said}; {gathers:,.0f} gathers x {self.said_gather}", max(communication, compute)
+
+    def decoding(self, rows: float) -> tuple[str, float]:
+        """One batch of responses to its longest one."""
+        given, shape, vllm = self.given, self.shape, self.recipe["use_vllm"]
         # transformers pads, and copies the whole cache into a longer one at every step: read and written, then read
-        context, copies = (p + t / 2, 1) if vllm else (longest_prompt + limit / 2, 3)
-        cache = rows * context * shape.kv_width * shape.layers * 2 * copies
+        context = self.prompt + self.completion / 2 if vllm else self.longest_prompt + self.limit / 2
+        cache = rows * context * shape.kv_width * shape.layers * 2 * (1 if vllm else 3)
         flops = sum(forward_flops(shape, rows, rows * context, rows).values())
         bandwidth, least = HBM * given["hbm_share"], given["vllm_step_seconds" if vllm else "step_seconds"]
-        step = max(least, (weights + cache) / bandwidth, flops / (PEAK_FLOPS * given["forward_mfu"]))
-        prefill = sum(forward_flops(shape, rows * longest_prompt, rows * longest_prompt**2, rows).values())
-        first = gather + prefill / (PEAK_FLOPS * given["forward_mfu"])
-        read = f"({weights / 1e9:.1f} GB weights + {cache / 1e9:.1f} GB cache) / {bandwidth / 1e12:.2f} TB/s"
-        said = f"{limit} steps x {1e3 * step:.1f} ms = max({1e3 * least:.0f} ms overhead, {read})"
+        step = max(least, (self.weights + cache) / bandwidth, flops / (PEAK_FLOPS * given["forward_mfu"]))
+        prompts = forward_flops(shape, rows * self.longest_prompt, rows * self.longest_prompt**2, rows)
+        first = self.gather + sum(prompts.values()) / (PEAK_FLOPS * given["forward_mfu"])
+        read = f"({self.weights / 1e9:.1f} GB weights + {cache / 1e9:.1f} GB cache) / {bandwidth / 1e12:.2f} TB/s"
+        said = f"{self.limit} steps x {1e3 * step:.1f} ms = max({1e3 * least:.0f} ms overhead, {read})"
         said = f"({first:.1f} s gather and prefill + {said}), {rows:g} responses a GPU"
-        return said, first + limit * step
+        return said, first + self.limit * step
 
-    found = {}
-    said, seconds = decoding(mine)
-    found["generation"] = (f"{rollouts:.1f} rollouts x {said}", rollouts * seconds)
+    def generation(self) -> tuple[str, float]:
+        """The rollouts."""
+        said, seconds = self.decoding(self.mine)
+        return f"{self.rollouts:.1f} rollouts x {said}", self.rollouts * seconds
 
-    flops = forward_flops(shape, own * (p + t), own * (p + t) ** 2 / 2, own * (t + 1))
-    forwards = rollouts * -(-mine * (p + t) // recipe["frozen_batch_tokens"])
-    found["frozen forward: reward, KL, features"] = pass_over(sum(flops.values()), given["frozen_mfu"], forwards)
+    def frozen_forward(self) -> tuple[str, float]:
+        """The one forward of the frozen base, without padding."""
+        length = self.prompt + self.completion
+        tokens, states = self.own * length, self.own * (self.completion + 1)
+        flops = forward_flops(self.shape, tokens, self.own * length**2 / 2, states)
+        forwards = self.rollouts * -(-self.mine * length // self.recipe["frozen_batch_tokens"])
+        return self.pass_over(sum(flops.values()), self.given["frozen_mfu"], forwards)
 
-    padded = forward_flops(shape, own * width, own * width**2, own * limit)
-    micros = own / micro
-    if recipe["algorithm"] == "ppo" or recipe["use_vllm"] or rollout * recipe["num_iterations"] > update:
-        # else the update is on policy, and TRL takes its own log-probs for those of the rollout
-        found["policy's log-probs of the rollout"] = pass_over(sum(padded.values()), given["forward_mfu"], micros)
-    again = 4 if recipe["gradient_checkpointing"] else 3  # forward, the same again for the backward, backward twice it
-    flops = recipe["num_iterations"] * (again * (padded["backbone"] + padded["attention"]) + 3 * padded["head"])
-    # weights for the forward and for the backward (with checkpoints once more in between), gradients reduced
-    found["update: forward, backward"] = pass_over(
-        flops, given["update_mfu"], recipe["num_iterations"] * again * micros
-    )
+    def training(self) -> tuple[str, float]:
+        """Forward and backward of the policy."""
+        again = 4 if self.recipe["gradient_checkpointing"] else 3  # forward, again for the backward, backward twice it
+        times = self.recipe["num_iterations"]
+        flops = times * (again * (self.padded["backbone"] + self.padded["attention"]) + 3 * self.padded["head"])
+        # weights for the forward and for the backward (with checkpoints once more in between), gradients reduced
+        return self.pass_over(flops, self.given["update_mfu"], times * again * self.micros)
 
-    # fp32 gradient, master weight and two moments read, the latter three and a bf16 weight written
-    seconds = updates * 30 * shape.parameters / gpus / (HBM * given["hbm_share"])
-    found["optimizer"] = (f"{updates:.0f} updates x 30 B x {shape.parameters / gpus / 1e9:.2f}G / HBM", seconds)
-    if recipe["algorithm"] == "ppo":
-        passes = 1 + 3 * recipe["critic_epochs"]  # values once, then forward and backward an epoch
-        flops = 2 * (shape.hidden + 2) * recipe["critic_width"] * own * (t + 1) * passes
-        traffic = 4 * shape.hidden * own * (t + 1) * passes  # fp32 features, normalised
+    def optimizer(self) -> tuple[str, float]:
+        """fp32 gradient, master weight and two moments read, the latter three and a bf16 weight written."""
+        share = self.shape.parameters / self.gpus
+        seconds = self.updates * 30 * self.shape.parameters / self.gpus / (HBM * self.given["hbm_share"])
+        return f"{self.updates:.0f} updates x 30 B x {share / 1e9:.2f}G / HBM", seconds
+
+    def critic(self) -> tuple[str, float]:
+        """The small critic on the frozen base's features: values once, then forward and backward in each epoch."""
+        recipe, given, states = self.recipe, self.given, self.own * (self.completion + 1)
+        passes = 1 + 3 * recipe["critic_epochs"]
+        flops = 2 * (self.shape.hidden + 2) * recipe["critic_width"] * states * passes
+        traffic = 4 * self.shape.hidden * states * passes  # fp32 features, normalised
         seconds = flops / (PEAK_FP32 * given["update_mfu"]) + traffic / (HBM * given["hbm_share"])
         speed = f"({PEAK_FP32 / 1e12:.0f} TFLOP/s fp32 x {given['update_mfu']:.2f})"
-        arithmetic = f"{flops / 1e12:.0f} TFLOP / {speed} + {traffic / 1e12:.2f} TB / HBM"
-        found["critic"] = (arithmetic, seconds)
-    if recipe["eval_strategy"] == "steps":
-        problems, rows = recipe["max_heldout_samples"], recipe["per_device_eval_batch_size"]
-        batches = -(-problems // (rows * gpus))
-        said, seconds = decoding(rows)
-        times = int(updates // recipe["eval_steps"])
-        found["held-out evaluation: its generation"] = (
-            f"{times} x {batches} batches x {said}",
-            times * batches * seconds,
-        )
-    nodes, size = -(-gpus // NODE), 16 * shape.parameters  # fp32 master and moments, bf16 weights twice
-    times = updates / recipe["save_steps"]
-    arithmetic = f"{times:.1f} x {size / 1e9:.0f} GB / ({nodes} x {given['disk'] / 1e9:.0f} GB/s)"
-    found["checkpoints"] = (arithmetic, times * size / (nodes * given["disk"]))
-    return found
+        return f"{flops / 1e12:.0f} TFLOP / {speed} + {traffic / 1e12:.2f} TB / HBM", seconds
+
+    def heldout(self) -> tuple[str, float]:
+        """Generation on the held-out problems."""
+        problems, rows = self.recipe["max_heldout_samples"], self.recipe["per_device_eval_batch_size"]
+        batches, times = -(-problems // (rows * self.gpus)), int(self.updates // self.recipe["eval_steps"])
+        said, seconds = self.decoding(rows)
+        return f"{times} x {batches} batches x {said}", times * batches * seconds
+
+    def checkpoints(self) -> tuple[str, float]:
+        """fp32 master weights and moments, bf16 weights twice."""
+        nodes, size, disk = -(-self.gpus // NODE), 16 * self.shape.parameters, self.given["disk"]
+        times = self.updates / self.recipe["save_steps"]
+        said = f"{times:.1f} x {size / 1e9:.0f} GB / ({nodes} x {disk / 1e9:.0f} GB/s)"
+        return said, times * size / (nodes * disk)
+
+    def parts(self) -> dict[str, tuple[str, float]]:
+        """{part: (arithmetic, seconds)} in the order of a step."""
+        recipe, off_policy = self.recipe, self.rollout * self.recipe["num_iterations"] > self.update
+        found = {"generation": self.generation(), "frozen forward: reward, KL, features": self.frozen_forward()}
+        if recipe["algorithm"] == "ppo" or recipe["use_vllm"] or off_policy:
+            # else the update is on policy, and TRL takes its own log-probs for those of the rollout
+            flops = sum(self.padded.values())
+            found["policy's log-probs of the rollout"] = self.pass_over(flops, self.given["forward_mfu"], self.micros)
+        found |= {"update: forward, backward": self.training(), "optimizer": self.optimizer()}
+        if recipe["algorithm"] == "ppo":
+            found["critic"] = self.critic()
+        if recipe["eval_strategy"] == "steps":
+            found["held-out evaluation: its generation"] = self.heldout()
+        return found | {"checkpoints": self.checkpoints()}
 
 
 def totals(lines: Sequence[Line]) -> dict[str, float]:
@@ -228,13 +265,15 @@ def totals(lines: Sequence[Line]) -> dict[str, float]:
 
 def markdown(lines: Sequence[Line], gpus: int) -> str:
     """The lines as a table with sums and GPU-hours."""
-    rows = [f"| part, {gpus} GPUs | arithmetic of the central case | " + " | ".join(f"{c}, s" for c in CASES) + " |"]
-    rows += ["|---|---|---|---|---|"]
-    for line in lines:
-        rows.append(
-            f"| {line.part} | {line.arithmetic} | " + " | ".join(f"{line.seconds[c]:,.0f}" for c in CASES) + " |"
-        )
+    heads = [f"part, {gpus} GPUs", "arithmetic of the central case", *(f"{case}, s" for case in CASES)]
+    rows = [[line.part, line.arithmetic, *(f"{line.seconds[case]:,.0f}" for case in CASES)] for line in lines]
     total = totals(lines)
-    rows.append("| **all** | | " + " | ".join(f"**{total[c]:,.0f}**" for c in CASES) + " |")
-    rows.append("| **GPU-hours** | | " + " | ".join(f"**{total[c] * gpus / 3600:,.1f}**" for c in CASES) + " |")
-    return "\n".join(rows)
+    rows.append(["**all**", "", *(f"**{total[case]:,.0f}**" for case in CASES)])
+    rows.append(["**GPU-hours**", "", *(f"**{total[case] * gpus / 3600:,.1f}**" for case in CASES)])
+    return markdown_table(heads, rows, left=2)
+
+
+def assumptions_table(assumptions: Mapping[str, Assumption]) -> str:
+    """What was assumed or measured, by case, and where each number is from."""
+    rows = [[a.what, *(f"{value:g}" for value in a.values), a.source] for a in assumptions.values()]
+    return markdown_table(["what", *CASES, "from"], rows)

@@ -1,4 +1,4 @@
-"""Measuring side by side: interleaved repeats, peak memory, and a record of how the numbers came about."""
+"""Measuring side by side: interleaved repeats, peak memory, and a record that names the device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
+
+from rewards.reporting.record import record
 
 MIB = 2**20
 
@@ -99,3 +101,8 @@ def device_name() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     model = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
     return f"{model or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def measurement(settings: dict | None = None) -> dict:
+    """The record of a measurement: that of any run, and the device, without which seconds say nothing."""
+    return {"device": device_name()} | record(settings)

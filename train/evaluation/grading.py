@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from rewards.answers import cluster_answers, has_box, last_boxed
 
 SECONDS = 8.0  # for one answer
-STARTING = 120.0  # seconds for a worker to start
+STARTING = 600.0  # seconds for a worker to start; it takes half a second where nothing else runs
 TAIL = 4000  # characters at the end of a response without a box in which its answer is looked for
 WORKER = Path(__file__).with_name("grading_worker.py")
 

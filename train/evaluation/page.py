@@ -122,7 +122,9 @@ def provenance(evaluations: Sequence[Evaluation], runs: Sequence[Run]) -> str:
     for name, facts in [(part.name, part.facts) for part in (*evaluations, *runs)]:
         versions = ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items())
         commit = facts.get("commit") or facts.get("git_commit")
-        command = f"`{shlex.join(facts['command'])}`" if facts.get("command") else None
+        command = facts.get("command")
+        if command:  # a training keeps its command as a list of words
+            command = f"`{command if isinstance(command, str) else shlex.join(command)}`"
         rows.append([name, *(x or "not known" for x in (command, commit, versions))])
     return markdown_table(["", "command", "commit", "versions"], rows)
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from limits import LIMIT
 from scipy.stats import t as student
 from tiny_models import ROOT
 from transformers import AutoModelForCausalLM
@@ -40,9 +41,10 @@ def bench(demo, environment, *flags):
     command = [sys.executable, "scripts/bench/bench_trl_ppo.py", "--model", str(demo / "base"), "--dataset"]
     command += [str(demo / "data/train.jsonl"), "--batch", "8", "--rollouts", "2", *flags]
     environment = environment | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["endorm", "endorm_shared", "model"])
 def test_the_last_ppo_of_trl_trains_with_it(reward, demo, legacy, tmp_path):
     output, policy = tmp_path / "bench.json", tmp_path / "policy"

@@ -1,9 +1,10 @@
-"""Tables hold what the files hold, and only what got slower beside its own yardstick is flagged."""
+"""Tables hold what the files hold, and the README of the benchmarks holds the tables of the committed results."""
 
-import copy
+import json
 
 import pytest
-from speed_tables import BEGIN, END, compare, insert, tables
+from speed_tables import main, tables
+from table_cells import cells
 
 MADE = {"command": "python scripts/x.py", "device": "CPU, 2 threads", "commit": "c", "versions": {}}
 SCORING = MADE | {
@@ -59,26 +60,22 @@ COST = MADE | {
 RESULTS = {"scoring.json": SCORING, "step.json": STEP, "scaling.json": SCALING, "c.json": COST}
 
 
-def changed(name, **ratios):
-    """RESULTS with the ratio of rivals' times to ours changed in one file."""
-    results = copy.deepcopy(RESULTS)
-    for rival, ratio in ratios.items():
-        results[name]["summary"][rival]["over ours"] = ratio
-    return results
-
-
 def test_every_kind_has_its_figures_in_a_table():
     text = tables(RESULTS)
-    for figure in ("0.500 (0.400 to 0.600)", "| 0.96 |", "| 40 |", "1.2e-05", "not measured: needs a GPU"):
-        assert figure in text
-    ours = "| ours PPO | 40 | 1.00 | policy 3, frozen base 1 | 5.00 | 30 | 1500.0 | 750.0 | 0.0 | 950.0 |"
-    for figure in (ours, "| TRL 1.12 PPO | 16 | 0.40 |", "1.010 (0.980 to 1.040)"):
-        assert figure in text
-    for figure in ("0.010 (-0.010 to 0.030) bytes", "1,000, 2,000", "2.2, 4.4"):
-        assert figure in text
-    widths = {block: {row.count("|") for row in block.splitlines()} for block in text.split("\n\n") if block[0] == "|"}
-    assert len(widths) == len(RESULTS)
-    assert all(len(found) == 1 for found in widths.values())
+    found = cells(text)
+    assert [row[1:] for row in found if row[0].startswith("[None, 8 x")] == [
+        ["0.500 (0.400 to 0.600)", "0.96", "4.00", "40", "", "1.2e-05"]
+    ]
+    assert "not measured: needs a GPU" in text
+    ours = ["40", "1.00", "policy 3, frozen base 1", "5.00", "30", "1500.0", "750.0", "0.0", "950.0"]
+    assert ["ours PPO", *ours] in found
+    assert ["TRL 1.12 PPO", "16", "0.40"] in [row[:3] for row in found]
+    assert ["batch", "1 to 32", "1.010 (0.980 to 1.040)", "1.000", "", ""] in found
+    assert ["ppo.yaml, 8 H100s", "1,000, 2,000", "2.2, 4.4"] in found
+    assert "0.010 (-0.010 to 0.030) bytes" in text
+    blocks = [cells(block) for block in text.split("\n\n") if block.startswith("|")]
+    assert len(blocks) == len(RESULTS)
+    assert all(len({len(row) for row in block}) == 1 for block in blocks)
 
 
 def test_results_of_unknown_kinds_are_named_and_left_out():
@@ -86,63 +83,24 @@ def test_results_of_unknown_kinds_are_named_and_left_out():
         assert tables({"old.json": {"median": 1}}) == ""
 
 
-def test_a_table_goes_between_the_markers_and_again_in_its_place():
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    once = insert(page, tables(RESULTS))
-    assert once.startswith(f"before\n{BEGIN}\n\n`scripts/bench/bench_scoring.py` on CPU")
-    assert once.endswith(f"|\n\n{END}\nafter\n")
-    assert "old" not in once
-    assert insert(once, tables(RESULTS)) == once
-    assert insert(once, "") == f"before\n{BEGIN}\n{END}\nafter\n"
+def test_the_page_is_written_and_checked(tmp_path, capsys):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    results.mkdir()
+    for name, result in RESULTS.items():
+        (results / name).write_text(json.dumps(result))
+    readme.write_text("top\n<!-- speed:begin -->\nold\n<!-- speed:end -->\nend\n")
+    where = ["--results", str(results), "--readme", str(readme)]
+    assert main([*where, "--check"]) == 1
+    assert "old" in readme.read_text()
+    assert main(where) == main([*where, "--check"]) == 0
+    page = readme.read_text()
+    assert "old" not in page
+    assert page.startswith("top\n<!-- speed:begin -->\n\n`scripts/bench/bench_scoring.py` on CPU")
+    assert page.endswith("|\n\n<!-- speed:end -->\nend\n")
+    (results / "scoring.json").unlink()
+    assert main([*where, "--check"]) == 1
+    assert "Run scripts/bench/speed_tables.py" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}", f"{BEGIN}{END}{END}"])
-def test_a_page_without_its_two_markers_is_an_error(page):
-    with pytest.raises(ValueError, match="speed:begin"):
-        insert(page, "x")
-
-
-def test_nothing_changed_nothing_flagged():
-    lines, slower = compare(RESULTS, RESULTS)
-    assert not slower
-    assert len(lines) == 2 + 2 + 1
-    assert "scoring.json: ours / limit 1.042 -> 1.042 (+0.0%)" in lines
-
-
-@pytest.mark.parametrize("limit, flagged", [(0.96 / 1.04, False), (0.96 / 1.06, True), (0.96 / 0.5, False)])
-def test_over_five_per_cent_slower_than_its_yardstick_is_flagged(limit, flagged):
-    lines, slower = compare(changed("scoring.json", limit=limit), RESULTS)
-    assert slower == flagged
-    assert [line for line in lines if "SLOWER" in line] == [line for line in lines if flagged and "limit" in line]
-
-
-def test_a_slower_machine_is_not_a_slower_program():
-    results = copy.deepcopy(RESULTS)
-    for found in results["scoring.json"]["summary"].values():
-        found["median"] *= 3
-    for contender in results["step.json"]["contenders"].values():
-        contender["samples_per_second"] /= 3
-    assert not compare(results, RESULTS)[1]
-
-
-def test_a_step_is_held_against_rivals_and_not_against_our_other_steps():
-    results = copy.deepcopy(RESULTS)
-    results["step.json"]["contenders"]["ours GRPO"]["samples_per_second"] = 88.0
-    assert not compare(results, RESULTS)[1]
-    results["step.json"]["contenders"]["ours PPO"]["samples_per_second"] = 37.0
-    lines, slower = compare(results, RESULTS)
-    assert slower
-    assert sum("SLOWER  step.json: ours PPO / TRL 1.12 PPO" in line for line in lines) == 1
-
-
-def test_what_cannot_be_compared_is_said():
-    elsewhere = {"scoring.json": changed("scoring.json", limit=0.5)["scoring.json"] | {"device": "GPU"}}
-    lines, slower = compare(elsewhere, RESULTS)
-    assert not slower
-    assert "another device, not compared" in lines[0]
-    assert "step.json: gone" in lines
-    other = {"scoring.json": changed("scoring.json", limit=0.5)["scoring.json"] | {"settings": {"batch": 9}}}
-    assert compare(other, RESULTS)[0][0] == "scoring.json: other settings, not compared"
-    longer = {"scoring.json": SCORING | {"settings": {"batch": 8, "repeats": 3}}}
-    assert "ours / limit" in compare(longer, RESULTS)[0][0]
-    assert compare(RESULTS, {})[0][0].endswith("new, nothing to compare with")
+def test_the_readme_of_the_benchmarks_has_the_tables_that_the_results_give():
+    assert main(["--check"]) == 0

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from limits import LIMIT
 from tiny_models import ROOT
 
 STAND_INS = {
@@ -17,18 +18,24 @@ options=()
 while [ "$1" != bash ]; do options+=("$1"); shift; done
 echo "${options[@]}" >> "$LOG/srun"
 exec "$@" """,
-    "vllm": """echo "$VLLM_SERVER_DEV_MODE $*" > "$LOG/served"; exec sleep 60""",
+    "vllm": """echo "$VLLM_SERVER_DEV_MODE $*" > "$LOG/served"; exec sleep infinity""",
     "scontrol": '[ "$1" = show ] && { echo node-a; echo node-b; } || echo "$@" >> "$LOG/scontrol"',
     # a training: notes how it was launched, runs until it is told to stop, says that it was
     "accelerate": """
 printf '%s\\n' "$@" > "$LOG/launched"
-for i in $(seq 200); do
+while :; do
   [ -f "$OUT/stop" ] && { rm "$OUT/stop"; echo '{}' > "$OUT/interrupted.json"; exit 0; }
   [ -f "$LOG/finish" ] && exit 3
   sleep 0.05
-done
-exit 9""",
+done""",
 }
+
+
+def wait_for(condition):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -55,11 +62,8 @@ def start(tmp_path):
         environ = os.environ | environment | more
         process = subprocess.Popen([*command, "--kl_coef", "0.02"], cwd=ROOT, env=environ, start_new_session=True)
         processes.append(process)
-        end = time.monotonic() + 20
-        for name in ["launched"] + ["served"] * bool(more):
-            while not (tmp_path / name).exists() or not (tmp_path / name).read_text():
-                assert time.monotonic() < end
-                time.sleep(0.02)
+        for path in [tmp_path / "launched"] + [tmp_path / "served"] * bool(more):
+            wait_for(lambda path=path: path.exists() and path.read_text())
         return process, tmp_path
 
     yield run
@@ -89,14 +93,14 @@ def test_usr1_asks_for_a_checkpoint_and_requeues(job):
         assert launched[launched.index(flag) + 1] == value
     assert "train/ppo_endorm.py" in launched
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=LIMIT) == 0
     assert (folder / "scontrol").read_text().split() == ["requeue", "123456"]
 
 
 def test_a_failed_training_is_not_requeued(job):
     process, folder = job
     (folder / "finish").touch()
-    assert process.wait(timeout=20) == 3
+    assert process.wait(timeout=LIMIT) == 3
     assert not (folder / "scontrol").exists()
 
 
@@ -119,16 +123,13 @@ def test_a_node_for_vllm(start):
     assert any("--nodelist node-b" in step for step in steps)
     assert any("--nodes 1 --ntasks 1 --exclude node-b" in step for step in steps)
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=20) == 0
-    end = time.monotonic() + 20
-    while subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout:
-        assert time.monotonic() < end, "the server is still there"
-        time.sleep(0.05)
+    assert process.wait(timeout=LIMIT) == 0
+    wait_for(lambda: not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout)  # it is gone
 
 
-@pytest.mark.parametrize("script", ["slurm/train.sbatch", "launch_nodes.sh", "serve_vllm.sh"])
+@pytest.mark.parametrize("script", ["train.sbatch", "launch_nodes.sh", "serve_vllm.sh"])
 def test_usage(script):
-    done = subprocess.run(["bash", f"scripts/{script}"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(["bash", f"scripts/cluster/{script}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert any(
         text in done.stderr for text in ("RECIPE", "sbatch --nodes", "serve_vllm.sh MODEL", "serve_vllm.sh Qwen")

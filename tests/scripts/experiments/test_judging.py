@@ -16,7 +16,6 @@ from scipy.stats import chi2_contingency, chisquare
 from tiny_models import ROOT
 
 from rewards.frozen.encoding import encode_prompt, encode_response
-from rewards.reporting.intervals import bootstrap_mean
 from scripts import load_script
 from train.tasks.arithmetic import (
     EXPERT_ERROR,
@@ -153,18 +152,6 @@ def test_table_cells_equal_a_loop_over_pairs():
         assert cell["accuracy"] == pytest.approx(wins / pairs)
         assert cell["ties"] == pytest.approx(ties / pairs)
         assert cell["ci95"][0] < cell["accuracy"] < cell["ci95"][1]
-
-
-def test_intervals_are_those_of_the_mean_and_resample_whole_rows():
-    values = np.random.default_rng(0).normal(size=(400, 3)) + [0, 1, 2]
-    mean, interval = bootstrap_mean(values)
-    half = 1.96 * values.std(0) / 20
-    np.testing.assert_allclose(mean, values.mean(0))
-    np.testing.assert_allclose(interval, np.stack([mean - half, mean + half], -1), atol=0.02)
-    # three copies of a question's outcome are no more evidence than one
-    copies = bootstrap_mean(np.repeat(values[:, :1], 3, axis=1).mean(1))[1]
-    np.testing.assert_allclose(copies, bootstrap_mean(values[:, 0])[1])
-    assert bootstrap_mean(np.ones(5))[1].tolist() == [1, 1]
 
 
 def test_a_column_is_won_by_its_own_row_only_when_above_all_others():

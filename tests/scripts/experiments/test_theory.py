@@ -9,10 +9,9 @@ import theory_checks
 import theory_growth
 from theory_arguments import ARGUMENTS
 from theory_report import markdown
-from theory_verdicts import exponent_near, verdicts
+from theory_verdicts import verdicts
 from tiny_models import ROOT
 
-from rewards.reporting.intervals import bootstrap_power_law, power_law
 from scripts import load_script
 
 RESULTS = ROOT / "scripts/experiments/theory/results" / "results.json"
@@ -35,26 +34,6 @@ def small(monkeypatch):
     monkeypatch.setattr(theory_growth, "HORIZONS", (4, 8, 16))
     monkeypatch.setattr(theory_growth, "LONG", (4, 8, 16))
     monkeypatch.setattr(theory_checks, "SIZES", [(2, 1), (2, 7), (3, 3), (6, 2)])
-
-
-def test_a_power_law_has_its_exponent_and_an_interval_of_no_width():
-    x = np.array([4, 8, 16, 64])
-    row = power_law(x, 3 * x**1.5)
-    np.testing.assert_allclose([row["exponent"], *row["ci95"], row["last"]], 1.5)
-    assert power_law(x, [1, 2, 0, 3]) == {"exponent": None, "ci95": None, "last": None}
-    bent = power_law(x, 3 * x**1.5 + x)
-    assert bent["ci95"][0] < bent["exponent"] < bent["ci95"][1]
-    assert not exponent_near(power_law(x, [1, 2, 0, 3]), 1.5)
-
-
-def test_the_bootstrap_covers_the_exponent_of_noisy_draws():
-    rng, x = np.random.default_rng(0), np.array([2, 4, 8, 16])
-    covered = 0
-    for _ in range(100):
-        samples = x[:, None] ** 1.2 * rng.lognormal(sigma=0.5, size=(4, 80))
-        low, high = bootstrap_power_law(x, samples, rng, resamples=200)["ci95"]
-        covered += low < 1.2 < high
-    assert 88 <= covered <= 99
 
 
 def test_imitators_are_drawn_within_eps_and_as_far_as_eps():

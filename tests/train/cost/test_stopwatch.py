@@ -1,14 +1,12 @@
 """Times come from the run they are said to come from, and memory is what a run needs over what was held."""
 
 import sys
-import time
 
 import pytest
 import torch
 
-from rewards.reporting.record import record
-from train.cost import stopwatch as benchmarking
-from train.cost.stopwatch import MIB, extra_memory, interleave, summarize
+from train.cost import stopwatch
+from train.cost.stopwatch import MIB, extra_memory, interleave, measurement, summarize
 
 
 def test_every_run_is_timed_once_a_round_in_changing_order():
@@ -21,12 +19,18 @@ def test_every_run_is_timed_once_a_round_in_changing_order():
     assert len({tuple(r) for r in rounds}) > 3
 
 
-def test_a_slower_run_has_the_larger_median_and_ratio():
-    seconds = interleave({"sleepy": lambda: time.sleep(0.02), "brief": lambda: None}, repeats=3)
-    summary = summarize(seconds, "sleepy")
-    assert summary["sleepy"]["over sleepy"] == 1
-    assert summary["sleepy"]["least"] >= 0.02
-    assert summary["brief"]["over sleepy"] < 1
+def test_a_slower_run_has_the_larger_median_and_ratio(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def takes(*seconds):
+        left = list(seconds)
+        return lambda: now.__setitem__(0, now[0] + left.pop())
+
+    seconds = interleave({"slow": takes(4, 2, 3), "brief": takes(1, 1, 2)}, repeats=3)
+    summary = summarize(seconds, "slow")
+    assert summary["slow"] == {"median": 3, "least": 2, "most": 4, "over slow": 1}
+    assert summary["brief"] == {"median": 1, "least": 1, "most": 2, "over slow": 0.3333}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of a process is read as Linux counts it")
@@ -37,14 +41,15 @@ def test_memory_is_the_peak_over_what_was_held_before():
     assert needed == pytest.approx([120, 30, 0], abs=8)
 
 
-def test_files_from_elsewhere_appear_by_name_alone(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["scripts/x.py", "--seed_script", "../elsewhere/seed.py", "--output", "/a/b.json"])
-    assert record()["command"] == "python scripts/x.py --seed_script seed.py --output b.json"
-    assert "settings" not in record()
-    assert record({"batch": 8})["settings"] == {"batch": 8}
-    assert str(torch.get_num_threads()) in record()["device"] or torch.cuda.is_available()
+def test_a_measurement_is_a_record_with_the_device(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["scripts/x.py", "--output", "/a/b.json"])
+    made = measurement({"batch": 8})
+    assert made["command"] == "python scripts/x.py --output b.json"
+    assert made["settings"] == {"batch": 8}
+    assert {"commit", "versions"} <= made.keys()
+    assert str(torch.get_num_threads()) in made["device"] or torch.cuda.is_available()
 
 
 def test_the_device_is_named_even_where_linux_does_not_tell(monkeypatch):
-    monkeypatch.setattr(benchmarking.Path, "exists", lambda self: False)
-    assert benchmarking.device_name().strip()
+    monkeypatch.setattr(stopwatch.Path, "exists", lambda self: False)
+    assert stopwatch.device_name().strip()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from rewards.reporting.intervals import expanded_percentiles, resampled_means
 from train.evaluation.figures import average, best_of, majority, pass_at_k, response_figures, summarise
 
 
@@ -79,11 +78,3 @@ def test_nothing_right_is_no_certainty():
     assert figures["none"]["high"] == pytest.approx(exact.high, abs=0.005)
     assert figures["all"]["low"] == pytest.approx(1 - exact.high, abs=0.005)
     assert figures["tokens"] == {"value": 1, "low": 1, "high": 1}
-
-
-def test_draws_are_means_of_the_values():
-    values = np.array([[0.0, 10], [1, 20], [0.5, 30]])
-    means = resampled_means(values, [True, False], draws=4000)
-    np.testing.assert_allclose(means.mean(axis=0), values.mean(axis=0), rtol=0.02)
-    np.testing.assert_allclose(means.std(axis=0), values.std(axis=0) / np.sqrt(3), rtol=0.05)
-    assert expanded_percentiles(0.5, means[:, 0], 3)["low"] >= 0
