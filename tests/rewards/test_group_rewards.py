@@ -1,13 +1,10 @@
 """Majority vote and cluster share: hand-made groups, and brute force over random ones in one and two processes."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from launching import torchrun
 from random_groups import random_groups, splits
-from tiny_models import ROOT
 
 from rewards.answers import cluster_answers, equivalent, extract_answer
 from rewards.cluster_share import ClusterShare
@@ -120,11 +117,7 @@ def test_a_thousand_random_groups_in_one_process():
 
 
 def test_a_thousand_random_groups_in_two_processes(tmp_path):
-    worker = ROOT / "tests/support/groups_worker.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun("groups_worker.py", tmp_path)
     reports = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     prompts, _, groups, labels = random_groups()
     for name, shares in splits(prompts).items():

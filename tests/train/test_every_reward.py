@@ -18,7 +18,7 @@ from trl import GRPOTrainer
 from rewards import REWARDS, EndoRM
 from train.recipe import RewardArguments, build_rewards
 
-FILES = ("verifiable", "majority_vote", "cluster_share", "penalties", "controls")
+FILES = ("verifiable", "majority_vote", "cluster_share", "length_penalties", "controls")
 NAMES = [name for name, path in REWARDS.items() if path.split(".")[1] in FILES]
 ONLINE = ("self_certainty", "negative_entropy", "mean_log_likelihood", "sequence_log_likelihood", "rlpr", "verifree")
 SETTINGS = {"num_generations": 4, "max_steps": 1, "temperature": 2.0}

@@ -6,6 +6,7 @@ import time
 
 import wandb
 from helpers import ppo
+from limits import LIMIT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
@@ -65,7 +66,7 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
     wandb.finish()
 
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    found, end = [], time.monotonic() + 30  # another process writes it
+    found, end = [], time.monotonic() + LIMIT  # another process writes it
     while not any(r.WhichOneof("record_type") == "exit" for r in found):
         assert time.monotonic() < end, [r.WhichOneof("record_type") for r in found]
         time.sleep(0.1)
