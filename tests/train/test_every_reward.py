@@ -15,12 +15,18 @@ from tiny_models import ROOT
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl import GRPOTrainer
 
-from rewards import REWARDS, EndoRM
+from rewards import REWARDS
 from train.recipe import RewardArguments, build_rewards
 
 FILES = ("verifiable", "majority_vote", "cluster_share", "length_penalties", "controls")
+
+
 NAMES = [name for name, path in REWARDS.items() if path.split(".")[1] in FILES]
+
+
 ONLINE = ("self_certainty", "negative_entropy", "mean_log_likelihood", "sequence_log_likelihood", "rlpr", "verifree")
+
+
 SETTINGS = {"num_generations": 4, "max_steps": 1, "temperature": 2.0}
 
 
@@ -45,13 +51,6 @@ def test_one_step(algorithm, kwargs, saved_model, tmp_path, monkeypatch):
         assert history(trainer, f"rewards/{name}/mean") == pytest.approx([sum(values) / len(values)], abs=1e-6)
     assert history(trainer, "rewards/length/mean") == history(trainer, "completions/mean_length")
     assert 0 < history(trainer, "rewards/cluster_share/mean")[0] < 1  # random text has numbers in it
-
-
-def test_settings_of_endorm_go_to_it_alone():
-    names = ["endorm", "constant", "random"]
-    endorm, constant, random = build_rewards(RewardArguments(reward_funcs=names, endorm_discount=0.5))
-    assert isinstance(endorm, EndoRM)
-    assert (endorm.discount, constant.value, random.probability) == (0.5, 1.0, 0.5)
 
 
 GROUP_SIZE = """

@@ -11,8 +11,6 @@ from safetensors.torch import load_file
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
-from train.critic import state_keys
-
 # all of them: six rollouts of eight responses, each one update
 SPLITS = {
     "two processes": (
@@ -75,11 +73,3 @@ def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tm
 
 def tiny_named(folder):
     return AutoModelForCausalLM.from_pretrained(folder).named_parameters()
-
-
-def test_a_states_key_depends_on_its_own_tokens_alone():
-    prompts, responses = [[5, 6], [7], [8, 9]], [[1, 2, 3], [4, 5], [6]]
-    keys = state_keys(prompts, responses).split([3, 2, 1])
-    again = state_keys(prompts[::-1], responses[::-1]).split([1, 2, 3])
-    assert all(torch.equal(a, b) for a, b in zip(keys, again[::-1]))
-    assert len(set(torch.cat(keys).tolist())) == 6
