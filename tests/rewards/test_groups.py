@@ -17,6 +17,7 @@ def test_gather_groups_in_one_process():
         gather_groups(["a"], [1, 2])
 
 
+@pytest.mark.slow
 def test_a_thousand_random_groups_in_two_processes(tmp_path):
     """Majority vote and cluster share, which stand on them."""
     torchrun("groups_worker.py", tmp_path)

@@ -34,8 +34,8 @@ def begin(command: list[str], fresh: bool = False, **environment: str) -> subpro
     """A command in a session of its own, not waited for, its output in pipes.
 
     Args:
-        fresh: its processes import everything themselves. Otherwise those that torchrun starts are copies of one
-            that has TRL imported already, which saves 5 seconds of work each: see preloaded.py.
+        fresh: its processes import everything themselves. Otherwise those that torchrun starts, or `python()`, are
+            copies of one that has TRL imported already, which saves 5 seconds of work each: see preloaded.py.
         environment: variables in addition to those of this process.
     """
     variables = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
@@ -43,6 +43,11 @@ def begin(command: list[str], fresh: bool = False, **environment: str) -> subpro
         variables |= preloaded.variables()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, cwd=ROOT, env=variables, **pipes)
+
+
+def python() -> str:
+    """What can run a script in place of Python: a copy of the process that has TRL imported already."""
+    return preloaded.variables()["PYTHON_EXEC"]
 
 
 def finish(process: subprocess.Popen, check: bool = True) -> subprocess.CompletedProcess:
@@ -75,6 +80,8 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None
 def start(script: list[str], recipe: str, output: Path, launcher=ONE_PROCESS, fresh=False, **fields):
     """`accelerate launch` of a script with a recipe and fields of it, not waited for."""
     flags = [x for k, v in fields.items() for x in (f"--{k}", str(v))]
+    if launcher is ONE_PROCESS and not fresh:  # accelerate starts a single process without torchrun
+        script = ["--no_python", python(), *script]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0", *launcher]
     command += [*script, "--config", recipe, "--output_dir", str(output), *flags]
     return begin(command, fresh, PET_STANDALONE="1")  # torchrun's --standalone, which accelerate does not know

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import ppo, trained
-from launching import begin, finish, kill, wait_for
+from launching import begin, finish, kill, python, wait_for
 from tiny_models import ROOT, tiny_model
 
 from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
@@ -60,9 +60,10 @@ def run(saved_model, tmp_path):
     recipe |= {"save_strategy": "steps", "save_steps": 5, "logging_steps": 1, "max_steps": 100_000}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
-    def start(*flags):
-        command = [sys.executable, "train/ppo_endorm.py", "--config", str(tmp_path / "recipe.yaml"), *flags]
-        begun.append(begin(command, fresh=True))
+    def start(*flags, fresh=False):
+        interpreter = sys.executable if fresh else python()
+        command = [interpreter, "train/ppo_endorm.py", "--config", str(tmp_path / "recipe.yaml"), *flags]
+        begun.append(begin(command, fresh))
         return begun[-1]
 
     begun = []
@@ -75,9 +76,10 @@ def last_step(folder):
     return json.loads((folder / "trainer_state.json").read_text())["global_step"]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
     start, folder = run
-    process = start()
+    process = start(fresh=True)
     wait_for(lambda: newest_complete(folder), process)
     process.send_signal(signal.SIGTERM)
     assert "SIGTERM received" in finish(process).stderr
@@ -98,6 +100,7 @@ def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume(run):
     start, folder = run
     process = start()
@@ -109,6 +112,7 @@ def test_kill_9_then_resume(run):
     assert last_step(folder) == step + 2
 
 
+@pytest.mark.slow
 def test_a_stop_file_ends_the_run_even_one_from_before_its_first_step(run):
     start, folder = run
     folder.mkdir()

@@ -10,13 +10,15 @@ from launching import SMALL, assert_sound, launch, logged
 from safetensors.torch import load_file
 from tiny_models import PROMISED, SHARED
 
+pytestmark = pytest.mark.slow
+
 
 def test_ppo_7b_recipe_on_real_maths(rehearsal, problems, tmp_path):
     real = SHARED / "data" / "math_train.jsonl.gz"
     data = str(real) if real.exists() else problems
     recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
     fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": data, "dataset_split": "train[:60]"}
-    launch("ppo_endorm", recipe, tmp_path, **fields)
+    launch("ppo_endorm", recipe, tmp_path, fresh=True, **fields)
     merged = assert_sound(tmp_path, rehearsal)
     assert [name for name in PROMISED.split() if name not in merged] == []
     assert abs(merged["kl/k1"]) < 0.01  # three steps at 1e-6
@@ -60,7 +62,7 @@ def test_held_out_accuracy_in_training_with_two_processes(algorithm, rehearsal, 
     fields |= {"max_heldout_samples": 6, "per_device_eval_batch_size": 2, "watch": "stop"}
     recipe = f"configs/math/{algorithm}_qwen2.5_math_7b.yaml"
     launcher = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
-    launch(f"{algorithm}_endorm", recipe, tmp_path / "run", launcher, **fields | HELD_OUT)
+    launch(f"{algorithm}_endorm", recipe, tmp_path / "run", launcher, fresh=True, **fields | HELD_OUT)
     rows = logged(tmp_path / "run")
     (evaluation,) = (row for row in rows if "eval_rewards/accuracy/mean" in row)
     assert evaluation["step"] == 2

@@ -18,6 +18,8 @@ from trl import GRPOTrainer
 from rewards import REWARDS
 from train.recipe import RewardArguments, build_rewards
 
+pytestmark = pytest.mark.slow
+
 FILES = ("verifiable", "majority_vote", "cluster_share", "length_penalties", "controls")
 
 

@@ -77,6 +77,7 @@ class OnlyOne(Rubric):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["cpu_ddp", "cpu_zero3"])
 def test_ppo_with_a_lent_and_a_local_judge_in_two_processes(
     launcher, rehearsal, saved_judge, tmp_path, short, monkeypatch
@@ -100,6 +101,7 @@ def test_ppo_with_a_lent_and_a_local_judge_in_two_processes(
     assert 0 < metrics["rubric/criterion_1"] < 1
 
 
+@pytest.mark.slow
 def test_grpo_with_all_judges_behind_one_endpoint_in_two_processes(rehearsal, problems, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("MY_KEY", "secret-1")

@@ -303,6 +303,7 @@ def test_running_statistics_survive_a_checkpoint(algorithm, saved_model, tmp_pat
         algorithm(saved_model, tmp_path / "other", rewards=other, **settings).train(resume_from_checkpoint=checkpoint)
 
 
+@pytest.mark.slow
 def test_two_processes_shape_as_one(saved_model, tmp_path):
     shaping_worker.main(saved_model, str(tmp_path))  # in this process alone
     torchrun("shaping_worker.py", saved_model, tmp_path)

@@ -57,6 +57,7 @@ def whole(llama, tmp_path_factory):
     return weights(llama, tmp_path_factory.mktemp("whole"), 1, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tmp_path):
     found = weights(llama, tmp_path, *SPLITS[split])

@@ -57,7 +57,8 @@ def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
 
 
 def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, tmp_path, monkeypatch):
-    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+    settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    for name, value in (settings | {"WANDB__SERVICE_WAIT": str(LIMIT), "WANDB_INIT_TIMEOUT": str(LIMIT)}).items():
         monkeypatch.setenv(name, value)
     for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
         monkeypatch.delenv(name, raising=False)

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from train.checkpoints import INTERRUPTED, newest_complete
 
+pytestmark = pytest.mark.slow
+
 LORA = {"use_peft": True, "lora_target_modules": "all-linear", "lora_r": 4, "learning_rate": 1e-3}
 FIELDS = SMALL | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "max_steps": 4, "save_steps": 1}
 # where the weights end up, and the entries that a frozen base of its own holds

@@ -5,6 +5,8 @@ import json
 import pytest
 from launching import torchrun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["fsdp2", "zero3"])
 def test_sharded_scores_equal_unsharded_ones(kind, saved_model, tmp_path):
