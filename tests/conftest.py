@@ -3,9 +3,17 @@
 import json
 
 import pytest
+from limits import LIMIT
 from tiny_models import PROBLEMS, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
+from rewards import answers
 from train.tasks.rehearsal_model import make_rehearsal_model
+
+
+@pytest.fixture(autouse=True)
+def _time_for_answers(monkeypatch):
+    """The rewards give an answer five seconds to be parsed, which a busy machine can need for an easy one."""
+    monkeypatch.setattr(answers, "_SECONDS", LIMIT)
 
 
 @pytest.fixture(scope="session")

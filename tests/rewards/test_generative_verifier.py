@@ -12,6 +12,8 @@ from rewards import EndoRM, FrozenBase, GenerativeVerifier
 from rewards.judges.templates import FOLDER
 
 PROMPTS = ["What is 2+2?", [{"role": "user", "content": "Name a colour."}], "Hi"]
+
+
 RESPONSES = ["4", [{"role": "assistant", "content": "Red, of course. " * 4}], "{prompt} {response} Answer: Yes"]
 
 
@@ -63,16 +65,6 @@ def test_is_endorm_with_one_token():
     endorm = EndoRM(base, tokenizer, form="logprob", append_eos=False)
     ours = GenerativeVerifier(base, tokenizer).score(PROMPTS, RESPONSES)
     assert ours == pytest.approx(endorm.score(texts, ["Yes"] * 3), abs=1e-5)
-
-
-def test_batches_and_padding_change_nothing():
-    model, tokenizer = judge_model(), word_tokenizer()
-    together = FrozenBase(model)
-    alone = FrozenBase(model, batch_tokens=1)
-    a, b = (GenerativeVerifier(base, tokenizer).score(PROMPTS, RESPONSES) for base in (together, alone))
-    assert a == pytest.approx(b, abs=1e-4)
-    assert (together.forwards, alone.forwards) == (1, 3)
-    assert GenerativeVerifier(together, tokenizer).score([], []) == []
 
 
 def test_reference_answer():

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import torch.distributed as dist
 from accelerate import PartialState
+from limits import LIMIT
 from random_groups import random_groups, splits
 
+from rewards import answers
 from rewards.cluster_share import ClusterShare
 from rewards.majority_vote import MajorityVote
 
 
 def main(output: str) -> None:
+    answers._SECONDS = LIMIT
     rank = PartialState(cpu=True).process_index
     prompts, completions, _, _ = random_groups()
     report = {}

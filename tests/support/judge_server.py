@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
@@ -20,9 +19,9 @@ class JudgeServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, answer, delay=0.0):
+    def __init__(self, answer):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer, self.delay, self.requests = answer, delay, []
+        self.answer, self.requests = answer, []
         self.lock, self.working, self.most = threading.Lock(), 0, 0
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
@@ -40,7 +39,6 @@ class _Handler(BaseHTTPRequestHandler):
             server.requests.append((self.path, dict(self.headers), body))
             server.working += 1
             server.most = max(server.most, server.working)
-        time.sleep(server.delay)
         result = server.answer(body)
         with server.lock:
             server.working -= 1
@@ -56,8 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(answer, delay=0.0):
-    server = JudgeServer(answer, delay)
+def serving(answer):
+    """A server on a port of its own, until the block ends."""
+    server = JudgeServer(answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

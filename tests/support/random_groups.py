@@ -42,3 +42,16 @@ def splits(prompts: list) -> dict[str, tuple[slice, slice]]:
     """Two ways to share the rows between two processes: a cut through a group, not in the middle; and in turns."""
     cut = next(i for i in range(len(prompts) // 3, len(prompts)) if prompts[i - 1] == prompts[i])
     return {"cut": (slice(cut), slice(cut, None)), "turns": (slice(0, None, 2), slice(1, None, 2))}
+
+
+def brute_force(groups, labels):
+    """Both rewards by counting, from labels that are known and not from what is written."""
+    rows = {group: [label for g, label in zip(groups, labels) if g == group] for group in set(groups)}
+    votes, shares = [], []
+    for group, label in zip(groups, labels):
+        answers = [a for a in rows[group] if a is not None]
+        most = max((answers.count(a) for a in answers), default=0)
+        first = next((a for a in answers if answers.count(a) == most), "none")
+        votes.append(1.0 if label == first else 0.0)
+        shares.append(answers.count(label) / len(rows[group]))
+    return {"majority_vote": votes, "cluster_share": shares}

@@ -2,18 +2,16 @@
 
 import json
 import logging
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import ppo, trained
+from launching import begin, finish, kill, python, wait_for
 from tiny_models import ROOT, tiny_model
 
 from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
@@ -62,35 +60,29 @@ def run(saved_model, tmp_path):
     recipe |= {"save_strategy": "steps", "save_steps": 5, "logging_steps": 1, "max_steps": 100_000}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
-    def start(*flags):
-        command = [sys.executable, "train/ppo_endorm.py", "--config", str(tmp_path / "recipe.yaml"), *flags]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    def start(*flags, fresh=False):
+        interpreter = sys.executable if fresh else python()
+        command = [interpreter, "train/ppo_endorm.py", "--config", str(tmp_path / "recipe.yaml"), *flags]
+        begun.append(begin(command, fresh))
+        return begun[-1]
 
-    return start, tmp_path / "run"
-
-
-def wait_for(condition, process, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
+    begun = []
+    yield start, tmp_path / "run"
+    for process in begun:
+        kill(process)
 
 
 def last_step(folder):
     return json.loads((folder / "trainer_state.json").read_text())["global_step"]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
     start, folder = run
-    process = start()
+    process = start(fresh=True)
     wait_for(lambda: newest_complete(folder), process)
     process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, output[-3000:]
-    assert "SIGTERM received" in output
+    assert "SIGTERM received" in finish(process).stderr
     stopped = json.loads((folder / INTERRUPTED).read_text())["step"]
     assert newest_complete(folder) == str(folder / f"checkpoint-{stopped}")
     assert last_step(folder / f"checkpoint-{stopped}") == stopped
@@ -101,15 +93,14 @@ def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
     (half / COMPLETE).unlink()
     (half / "model.safetensors").write_bytes(b"half")
     process = start("--resume_from_checkpoint", "latest", "--max_steps", str(stopped + 3))
-    output = process.communicate(timeout=90)[0]
-    assert process.returncode == 0, output[-3000:]
-    assert "was never finished" in output
+    assert "was never finished" in finish(process).stderr
     assert last_step(folder) == stopped + 3
     assert not (folder / INTERRUPTED).exists()
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume(run):
     start, folder = run
     process = start()
@@ -117,19 +108,16 @@ def test_kill_9_then_resume(run):
     process.kill()
     process.communicate()
     step = last_step(Path(newest_complete(folder)))
-    process = start("--resume_from_checkpoint", "latest", "--max_steps", str(step + 2))
-    output = process.communicate(timeout=90)[0]
-    assert process.returncode == 0, output[-3000:]
+    finish(start("--resume_from_checkpoint", "latest", "--max_steps", str(step + 2)))
     assert last_step(folder) == step + 2
 
 
+@pytest.mark.slow
 def test_a_stop_file_ends_the_run_even_one_from_before_its_first_step(run):
     start, folder = run
     folder.mkdir()
     (folder / "stop").touch()
-    process = start()
-    output = process.communicate(timeout=90)[0]
-    assert process.returncode == 0, output[-3000:]
+    finish(start())
     assert (folder / INTERRUPTED).exists()
     assert newest_complete(folder) == str(folder / "checkpoint-1")
     assert not (folder / "stop").exists()  # it is obeyed once

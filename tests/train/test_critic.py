@@ -104,9 +104,6 @@ def test_a_checkpoint_without_a_critic_is_an_error(tmp_path):
         learner(Critic(8)).load(tmp_path)
 
 
-# ---------------------------------------------------------------------- running statistics
-
-
 def rollout_of(number, n=256, hidden_size=8):
     """Fresh states of one and the same task: most of the spread of returns can be read off the hidden state."""
     generator = torch.Generator().manual_seed(100 + number)
@@ -282,3 +279,11 @@ def test_what_the_critic_learns_has_the_size_of_the_returns(size):
             fitter.fit(hidden, soft_values, old, factor * returns)
         values.append(old / factor)
     torch.testing.assert_close(values[0], values[1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_states_key_depends_on_its_own_tokens_alone():
+    prompts, responses = [[5, 6], [7], [8, 9]], [[1, 2, 3], [4, 5], [6]]
+    keys = state_keys(prompts, responses).split([3, 2, 1])
+    again = state_keys(prompts[::-1], responses[::-1]).split([1, 2, 3])
+    assert all(torch.equal(a, b) for a, b in zip(keys, again[::-1]))
+    assert len(set(torch.cat(keys).tolist())) == 6

@@ -9,6 +9,8 @@ from tiny_models import tiny_model, tiny_tokenizer
 from rewards import EndoRM
 from train.ppo_trainer import PPOConfig, PPOTrainer
 
+pytestmark = pytest.mark.slow
+
 DATA = Dataset.from_dict({"prompt": ["ab", "cde", "f", "gh=", "ijk", "l", "mn", "o+p"] * 32})
 
 

@@ -15,12 +15,20 @@ from tiny_models import ROOT
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl import GRPOTrainer
 
-from rewards import REWARDS, EndoRM
+from rewards import REWARDS
 from train.recipe_rewards import RewardArguments, build_rewards
 
-FILES = ("verifiable", "majority_vote", "cluster_share", "penalties", "controls")
+pytestmark = pytest.mark.slow
+
+FILES = ("verifiable", "majority_vote", "cluster_share", "length_penalties", "controls")
+
+
 NAMES = [name for name, path in REWARDS.items() if path.split(".")[1] in FILES]
+
+
 ONLINE = ("self_certainty", "negative_entropy", "mean_log_likelihood", "sequence_log_likelihood", "rlpr", "verifree")
+
+
 SETTINGS = {"num_generations": 4, "max_steps": 1, "temperature": 2.0}
 
 
@@ -45,13 +53,6 @@ def test_one_step(algorithm, kwargs, saved_model, tmp_path, monkeypatch):
         assert history(trainer, f"rewards/{name}/mean") == pytest.approx([sum(values) / len(values)], abs=1e-6)
     assert history(trainer, "rewards/length/mean") == history(trainer, "completions/mean_length")
     assert 0 < history(trainer, "rewards/cluster_share/mean")[0] < 1  # random text has numbers in it
-
-
-def test_settings_of_an_entry_go_to_it_alone():
-    entries = [{"name": "endorm", "discount": 0.5}, "constant", "random"]
-    endorm, constant, random = (reward.func for reward in build_rewards(RewardArguments(rewards=entries)))
-    assert isinstance(endorm, EndoRM)
-    assert (endorm.discount, constant.value, random.probability) == (0.5, 1.0, 0.5)
 
 
 GROUP_SIZE = """

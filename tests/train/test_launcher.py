@@ -54,6 +54,7 @@ def test_the_launcher_that_came_to_be(file, kind, processes, fine, monkeypatch):
             check_launcher(accelerator)
 
 
+@pytest.mark.slow
 def test_fsdp_on_cpus_is_refused_not_replaced(rehearsal, problems, tmp_path):
     fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "bf16": False}
     config = ["--config_file", "configs/accelerate/fsdp2.yaml", "--num_processes", "2", "--cpu"]

@@ -1,16 +1,12 @@
 """A response to which no reward applies teaches nothing, and is told of in a few words."""
 
-import logging
-
 import pytest
 import torch
 from helpers import capture, grpo, history, ppo
-from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
-from rewards import EndoRM, FrozenBase, Shaping
+from rewards import Shaping
 from train.reward_mix import ShapedReward
-from train.rollout import without_reward
 
 
 def some(completion_ids, **_):
@@ -118,28 +114,3 @@ def test_a_rollout_without_any_reward_moves_nothing(saved_model, tmp_path):
     trainer.train()
     assert history(trainer, "completions/without_reward") == [0.5, 0.5, 1.0]
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.critic.critic.parameters()))
-
-
-@pytest.mark.parametrize("algorithm", [ppo, grpo])
-def test_it_is_told_once_and_without_tensors(algorithm, saved_model, tmp_path, caplog):
-    trainer = algorithm(saved_model, tmp_path, rewards=[EndoRM(), some], reward_weights=[0.0, 1.0], max_steps=6)
-    plain = algorithm(saved_model, tmp_path, rewards=[some], max_steps=6)
-    with caplog.at_level(logging.WARNING):
-        trainer.train()
-        plain.train()
-    told = [r.getMessage() for r in caplog.records if "returned None" in r.getMessage()]
-    assert len(told) <= 1
-    assert not any("tensor(" in message for message in (r.getMessage() for r in caplog.records))
-
-
-def test_scores_are_shown_in_one_line(saved_model):
-    scores = FrozenBase(AutoModelForCausalLM.from_pretrained(saved_model)).score([[5]], [[6, 7, 2]])[0]
-    assert repr(scores) == "TokenScores of 3 tokens"
-
-
-def test_which_responses_have_no_reward():
-    nan = torch.nan
-    raw = torch.tensor([[1.0, nan], [nan, 2.0], [nan, nan], [0.0, 0.0]])
-    assert without_reward(raw, torch.tensor([1.0, 1.0])).tolist() == [False, False, True, False]
-    assert without_reward(raw, torch.tensor([1.0, 0.0])).tolist() == [False, True, True, False]
-    assert without_reward(raw, torch.tensor([0.0, 0.0])).tolist() == [False, False, True, False]

@@ -17,6 +17,8 @@ from trl import GRPOTrainer
 from rewards import EndoRM
 from train.checkpoints import COMPLETE, check_resumable, newest_complete, run_facts
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"num_iterations": 2, "save_strategy": "steps", "save_steps": 3, "max_steps": 4}
 
 

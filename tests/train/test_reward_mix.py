@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from functools import partial
 
@@ -12,7 +10,7 @@ import shaping_worker
 import torch
 import yaml
 from helpers import PROMPTS, capture, grpo, history, length, ppo, trained
-from tiny_models import ROOT
+from launching import torchrun
 from trl import ModelConfig
 
 from rewards import EndoRM, Shaping, StepReward
@@ -306,14 +304,10 @@ def test_running_statistics_survive_a_checkpoint(algorithm, saved_model, tmp_pat
         algorithm(saved_model, tmp_path / "other", rewards=other, **settings).train(resume_from_checkpoint=checkpoint)
 
 
+@pytest.mark.slow
 def test_two_processes_shape_as_one(saved_model, tmp_path):
-    worker = str(ROOT / "tests/support/shaping_worker.py")
     shaping_worker.main(saved_model, str(tmp_path))  # in this process alone
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", worker]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command += [saved_model, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun("shaping_worker.py", saved_model, tmp_path)
     one, first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("0_of_1", "0_of_2", "1_of_2"))
     assert one["state"] == first["state"] == second["state"]
     for whole, a, b in zip(one["rounds"], first["rounds"], second["rounds"]):

@@ -1,20 +1,16 @@
 """How a rollout is spread over processes and batches, and in which order its rows stand, changes no weight."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import split_worker
 import torch
+from launching import torchrun
 from safetensors.torch import load_file
-from tiny_models import ROOT, tiny_model, tiny_tokenizer
+from tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
-from train.critic import state_keys
-
-WORKER = str(ROOT / "tests/support/split_worker.py")
 # all of them: six rollouts of eight responses, each one update
 SPLITS = {
     "two processes": (
@@ -38,13 +34,10 @@ SPLITS = {
 
 
 def weights(folder: str, output: Path, processes: int, settings: dict) -> dict[str, torch.Tensor]:
-    command = [sys.executable]
     if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command += [WORKER, folder, str(output), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+        torchrun("split_worker.py", folder, output, json.dumps(settings), processes=processes)
+    else:
+        split_worker.main(folder, str(output), json.dumps(settings))
     return load_file(output / "weights.safetensors")
 
 
@@ -64,6 +57,7 @@ def whole(llama, tmp_path_factory):
     return weights(llama, tmp_path_factory.mktemp("whole"), 1, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tmp_path):
     found = weights(llama, tmp_path, *SPLITS[split])
@@ -80,11 +74,3 @@ def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tm
 
 def tiny_named(folder):
     return AutoModelForCausalLM.from_pretrained(folder).named_parameters()
-
-
-def test_a_states_key_depends_on_its_own_tokens_alone():
-    prompts, responses = [[5, 6], [7], [8, 9]], [[1, 2, 3], [4, 5], [6]]
-    keys = state_keys(prompts, responses).split([3, 2, 1])
-    again = state_keys(prompts[::-1], responses[::-1]).split([1, 2, 3])
-    assert all(torch.equal(a, b) for a, b in zip(keys, again[::-1]))
-    assert len(set(torch.cat(keys).tolist())) == 6

@@ -20,6 +20,7 @@ def first_step(folder) -> dict:
     return {k: v for row in logged(folder) for k, v in row.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm, launcher", [("ppo", "cpu_ddp"), ("grpo", "cpu_ddp"), ("ppo", "cpu_zero3")])
 def test_teachers_with_the_policys_tokenizer_and_with_another(
     algorithm, launcher, rehearsal, saved_judge, problems, tmp_path
@@ -45,6 +46,7 @@ def test_teachers_with_the_policys_tokenizer_and_with_another(
     assert (done.stdout + done.stderr).count("reads responses re-tokenised") == 1  # by the first process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
 def test_a_reward_prompt_beside_none(algorithm, rehearsal, problems, tmp_path):
     recipe = f"configs/math/steer_{algorithm}_qwen2.5_math_1.5b_lora.yaml"

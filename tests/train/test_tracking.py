@@ -6,6 +6,7 @@ import time
 
 import wandb
 from helpers import ppo
+from limits import LIMIT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
@@ -56,7 +57,8 @@ def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
 
 
 def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, tmp_path, monkeypatch):
-    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+    settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    for name, value in (settings | {"WANDB__SERVICE_WAIT": str(LIMIT), "WANDB_INIT_TIMEOUT": str(LIMIT)}).items():
         monkeypatch.setenv(name, value)
     for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
         monkeypatch.delenv(name, raising=False)
@@ -65,7 +67,7 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
     wandb.finish()
 
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    found, end = [], time.monotonic() + 30  # another process writes it
+    found, end = [], time.monotonic() + LIMIT  # another process writes it
     while not any(r.WhichOneof("record_type") == "exit" for r in found):
         assert time.monotonic() < end, [r.WhichOneof("record_type") for r in found]
         time.sleep(0.1)

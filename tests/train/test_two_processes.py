@@ -1,17 +1,17 @@
 """Two CPU processes under real `accelerate launch`: sound, LoRA without a second copy, resume to the same losses."""
 
 import json
-import os
 import signal
-import time
 
 import psutil
 import pytest
 import torch
-from launching import SMALL, assert_sound, launch, logged, start
+from launching import SMALL, assert_sound, finish, kill, launch, logged, start, wait_for
 from safetensors.torch import load_file
 
 from train.checkpoints import INTERRUPTED, newest_complete
+
+pytestmark = pytest.mark.slow
 
 LORA = {"use_peft": True, "lora_target_modules": "all-linear", "lora_r": 4, "learning_rate": 1e-3}
 FIELDS = SMALL | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "max_steps": 4, "save_steps": 1}
@@ -56,21 +56,15 @@ def test_sigterm_to_one_of_two_processes_saves_and_exits_with_0(rehearsal, probl
     fields = FIELDS | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_steps": 100_000}
     config = ["--config_file", "configs/accelerate/cpu_zero2.yaml"]
     recipe, run = "configs/math/ppo_qwen2.5_math_7b.yaml", tmp_path / "run"
-    process = start(["train/ppo_endorm.py"], recipe, run, config, **fields)
+    process = start(["train/ppo_endorm.py"], recipe, run, config, fresh=True, **fields)
     try:
-        end = time.monotonic() + 120
-        while newest_complete(run) is None:
-            assert process.poll() is None, process.communicate()[1][-3000:]
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_for(lambda: newest_complete(run), process)
         workers = [p for p in psutil.Process(process.pid).children() if "ppo_endorm.py" in " ".join(p.cmdline())]
         assert len(workers) == 2
         workers[1].send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=60)[1]
+        finish(process)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, errors[-3000:]
+        kill(process)
     stopped = json.loads((run / INTERRUPTED).read_text())["step"]
     assert newest_complete(run) == str(run / f"checkpoint-{stopped}")
 

@@ -224,6 +224,7 @@ def test_a_quantized_policy_and_vllm_are_refused(saved_model, tmp_path):
     check_vllm(SimpleNamespace(use_vllm=False), quantized=True)
 
 
+@pytest.mark.slow
 def test_zero3_sends_whole_weights(saved_model, tmp_path):
     data = tmp_path / "prompts.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{i}+{i}="}) + "\n" for i in range(32)))

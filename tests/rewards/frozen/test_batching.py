@@ -78,7 +78,7 @@ def bars(monkeypatch):
         __enter__, __exit__ = (lambda self: self), (lambda self, *error: None)
 
     for module in ("frozen_base", "score_cache"):
-        monkeypatch.setattr(f"rewards.{module}.tqdm", Bar)
+        monkeypatch.setattr(f"rewards.frozen.{module}.tqdm", Bar)
     return shown
 
 

@@ -6,14 +6,16 @@ from itertools import accumulate
 
 import pytest
 import torch
-from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
+from tiny_models import judge_model, tiny_tokenizer, word_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rewards import CrossTokenizer, EndoRM, FrozenBase, StepReward
+from rewards import CrossTokenizer, EndoRM, FrozenBase
 from rewards.frozen.cross_tokenizer import characters, spread
 
 EMOJI = "No 😀 naïve 汉字 Yes"
+
+
 CHAT = [{"role": "user", "content": "a or b?"}]
 
 
@@ -167,38 +169,3 @@ def test_it_says_so_once_and_refuses_what_it_cannot_map(base, caplog):
     teacher.eos_token = None
     with pytest.raises(ValueError, match="no end token: set its tokenizer.eos_token"):
         CrossTokenizer(tiny_tokenizer(), teacher)
-
-
-def test_in_a_trainer_of_its_own_end_tokens_and_steps(base, saved_judge, saved_model, tmp_path):
-    """Dense PPO on ids of the policy; a reward per step decodes the policy's ids, not the teacher's."""
-    from helpers import capture, ppo
-
-    teacher = EndoRM.from_pretrained(saved_judge, device="cpu")
-    step = StepReward(EndoRM.from_pretrained(saved_judge, device="cpu"), "line")
-    trainer = ppo(saved_model, tmp_path, [teacher, step], reward_weights=[1.0, 0.0], kl_coef=0.0, max_steps=1)
-    assert teacher.across is not None
-    assert step.inner.across is not None
-    assert step.tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
-    forwards = trainer.frozen_base.forwards
-    seen = capture(trainer)
-    assert (trainer.frozen_base.forwards - forwards, teacher.base.forwards) == (1, 1)  # the second forward it costs
-    policy = tiny_tokenizer()
-    for row, ids in zip(seen["rewards"], seen["ids"]):
-        assert not row[len(ids) :].any()
-        if ids[-1] == 2:  # complete
-            text = policy.decode(ids, skip_special_tokens=True)
-            totals = [
-                teacher.score([prompt], [text])[0] for prompt in ("ab", "cde", "f", "gh=", "ijk", "l", "mn", "o+p")
-            ]
-            assert min(abs(float(row.sum()) - total) for total in totals) < 1e-3
-
-
-def test_the_same_tokenizer_is_not_crossed(saved_model, tmp_path):
-    from helpers import capture, ppo
-
-    teacher = EndoRM(FrozenBase(tiny_model(seed=5)), tiny_tokenizer())
-    trainer = ppo(saved_model, tmp_path, [teacher], kl_coef=0.0, max_steps=1)
-    assert teacher.across is None
-    seen = capture(trainer)
-    assert (trainer.frozen_base is not teacher.base, teacher.base.forwards) == (True, 1)
-    assert len({float(row[0]) for row in seen["rewards"]}) > 1

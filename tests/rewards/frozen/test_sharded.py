@@ -1,19 +1,16 @@
 """The frozen base under FSDP2 and ZeRO-3 on two CPU processes gives the unsharded scores."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-from tiny_models import ROOT
+from launching import torchrun
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["fsdp2", "zero3"])
 def test_sharded_scores_equal_unsharded_ones(kind, saved_model, tmp_path):
-    worker = ROOT / "tests/support/sharded_worker.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
-    done = subprocess.run([*command, kind, saved_model, str(tmp_path)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun("sharded_worker.py", kind, saved_model, tmp_path)
     reports = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [r["rows"] for r in reports] == [3, 7]
     assert all(r["worst"] < 1e-4 for r in reports)
