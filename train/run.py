@@ -139,7 +139,7 @@ def use_console(trainer) -> None:
     """Print one line of metrics a logging step."""
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ConsoleCallback)
+        trainer.add_callback(ConsoleCallback(trainer.reward_func_names))
 
 
 def finish(trainer) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -154,33 +155,38 @@ class RunFolder(TrainerCallback):
         path.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
 
 
-# (label, names under which trainers log it, format); everything logged still goes to report_to and trainer_state.json
+# what is shown of each logging step: label, metric, format; all of it still goes to report_to and trainer_state.json
 SHOWN = (
-    ("reward", ("reward",), ".3f"),
-    ("accuracy", ("rewards/demo_accuracy/mean", "rewards/accuracy/mean"), ".3f"),
-    ("kl", ("kl/k1",), ".4f"),
-    ("entropy", ("entropy",), ".3f"),
-    ("length", ("completions/mean_length",), ".1f"),
-    ("ended", ("completions/eos_rate",), ".2f"),
-    ("explained", ("critic/explained_variance",), ".3f"),
-    ("loss", ("loss",), ".4f"),
-    ("lr", ("learning_rate",), ".1e"),
+    ("kl", "kl/k1", ".4f"),
+    ("entropy", "entropy", ".3f"),
+    ("length", "completions/mean_length", ".1f"),
+    ("ended", "completions/eos_rate", ".2f"),
+    ("explained", "critic/explained_variance", ".3f"),
+    ("loss", "loss", ".4f"),
+    ("lr", "learning_rate", ".1e"),
 )
 
 
-def summary_line(logs: dict, step: int, steps: int) -> str:
-    """`step 8/480  reward 0.171  kl 0.0012 ...`: the metrics of SHOWN that `logs` has."""
-    parts = [f"step {step}/{steps}"]
-    for label, names, form in SHOWN:
-        value = next((logs[n] for n in names if logs.get(n) is not None), None)
-        if value is not None:
-            parts.append(f"{label} {value:{form}}")
-    return "  ".join(parts)
+def summary_line(logs: dict, step: int, steps: int, rewards: Sequence[str] = ()) -> str:
+    """`step 8/480  reward 0.171  kl 0.0012 ...`: the reward, each of `rewards` where there are several, by the names
+    that the recipe gives them, and the metrics of SHOWN, as far as `logs` has them."""
+    several = [(name, f"rewards/{name}/mean", ".3f") for name in rewards] if len(rewards) > 1 else []
+    shown = [("reward", "reward", ".3f"), *several, *SHOWN]
+    parts = [f"{label} {logs[metric]:{form}}" for label, metric, form in shown if logs.get(metric) is not None]
+    return "  ".join([f"step {step}/{steps}", *parts])
 
 
 class ConsoleCallback(ProgressCallback):
-    """The progress bar of transformers with one line of metrics in place of the dictionary."""
+    """The progress bar of transformers with one line of metrics in place of the dictionary.
+
+    Args:
+        rewards: names of the run's rewards.
+    """
+
+    def __init__(self, rewards: Sequence[str]):
+        super().__init__()
+        self.rewards = rewards
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and self.training_bar is not None and logs and "train_runtime" not in logs:
-            self.training_bar.write(summary_line(logs, state.global_step, state.max_steps))
+            self.training_bar.write(summary_line(logs, state.global_step, state.max_steps, self.rewards))

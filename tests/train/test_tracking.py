@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from rewards.reporting.record import versions
-from train.tracking import RunFolder, TrackingArguments, draw_training
+from train.tracking import RunFolder, TrackingArguments, draw_training, summary_line
 
 
 def records(path):
@@ -113,3 +113,11 @@ def test_a_resumed_run_drops_the_metrics_of_steps_it_repeats(tmp_path):
 def test_a_figure_of_nothing_is_no_figure(tmp_path):
     draw_training([{"step": 1, "other": 2.0}], tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_line_of_metrics_names_rewards_as_the_recipe_does():
+    logs = {"reward": 0.5, "rewards/endorm/mean": 0.25, "rewards/right/mean": 0.75, "kl/k1": 0.01, "other": 3.0}
+    assert summary_line(logs, 8, 480, ["endorm", "right"]) == (
+        "step 8/480  reward 0.500  endorm 0.250  right 0.750  kl 0.0100"
+    )
+    assert summary_line(logs, 8, 480, ["endorm"]) == "step 8/480  reward 0.500  kl 0.0100"
