@@ -40,7 +40,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_no_file_or_folder_hides_a_library():
-    """Python looks for modules in the folder of the script that runs first; `accelerate launch` changes nothing there."""
+    """Python looks for modules in the folder of the running script before it looks at the libraries."""
     ours = {"rewards", "train", "scripts", "tests"}
     libraries = (set(packages_distributions()) | set(sys.stdlib_module_names)) - ours
     folders = {ROOT / "train", ROOT / "train/evaluation", *(path.parent for path in (ROOT / "scripts").rglob("*.py"))}
