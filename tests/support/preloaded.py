@@ -11,6 +11,7 @@ signals on to it and ends as it ends. The launcher, its environment, the script 
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -164,6 +165,8 @@ if __name__ == "__main__":
     sys.path.insert(1, str(ROOT))
     for name in ("train.ppo_endorm", "train.grpo_endorm", "deepspeed", "math_verify"):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a copy need not search for garbage in what it stands on, as TRL does after a training
     server = Server(sys.argv[1])
     print("ready", flush=True)
     become(*server.copy())
