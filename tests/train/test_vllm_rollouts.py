@@ -252,7 +252,7 @@ def test_zero3_sends_whole_weights(saved_model, tmp_path):
         "learning_rate": 1e-2,
         "report_to": "none",
     }
-    stand_in = [str(ROOT / "tests" / "vllm_stand_in.py"), saved_model, str(record)]
+    stand_in = [str(ROOT / "tests/support/vllm_stand_in.py"), saved_model, str(record)]
     config = ["--config_file", "configs/accelerate/cpu_zero3.yaml"]
     recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
     launch_script([*stand_in, "train/ppo_endorm.py"], recipe, tmp_path / "run", config, **fields)
