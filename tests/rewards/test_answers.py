@@ -41,6 +41,7 @@ def test_each_text_is_parsed_once_and_equal_texts_are_not_compared(monkeypatch):
     assert len(compared) == 2 + 1  # 301 and 302 in both orders; 301 and 301.0
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_counts_as_different(monkeypatch):
     monkeypatch.setattr("rewards.answers._SECONDS", 1)
     assert not equivalent("9^{9^{9}}", "5")

@@ -37,6 +37,7 @@ def test_answers_by_a_regular_expression():
     assert ClusterShare(extract=r"\d$")(prompts, completions) == [0.5, 0.5, 0.25, 0.0]
 
 
+@pytest.mark.slow
 def test_a_thousand_random_groups():
     prompts, completions, groups, labels = random_groups()
     expected = brute_force(groups, labels)["cluster_share"]

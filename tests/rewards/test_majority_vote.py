@@ -35,6 +35,7 @@ def test_answers_by_a_regular_expression():
     assert MajorityVote(extract=r"(\d)$")(prompts, completions) == [1.0, 1.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_thousand_random_groups():
     prompts, completions, groups, labels = random_groups()
     expected = brute_force(groups, labels)["majority_vote"]

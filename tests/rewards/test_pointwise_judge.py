@@ -1,4 +1,4 @@
-"""Marks: greedy generation against plain transformers, the parser, and answers without a mark."""
+"""Marks: the parser, whose words count, and answers without a mark."""
 
 import logging
 

@@ -18,6 +18,8 @@ from limits import LIMIT
 from tiny_models import ROOT
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+# torchrun takes a launcher for dead that was silent for 15 seconds, which a busy machine does to it
+PATIENT = ["--rdzv_conf", ",".join(f"{k}={LIMIT}" for k in ("keep_alive_max_attempt", "join_timeout", "read_timeout"))]
 ONE_PROCESS = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 SMALL = {
     "use_cpu": True,
@@ -82,8 +84,8 @@ def start(script: list[str], recipe: str, output: Path, launcher=ONE_PROCESS, fr
     flags = [x for k, v in fields.items() for x in (f"--{k}", str(v))]
     if launcher is ONE_PROCESS and not fresh:  # accelerate starts a single process without torchrun
         script = ["--no_python", python(), *script]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0", *launcher]
-    command += [*script, "--config", recipe, "--output_dir", str(output), *flags]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0", *PATIENT]
+    command += [*launcher, *script, "--config", recipe, "--output_dir", str(output), *flags]
     return begin(command, fresh, PET_STANDALONE="1")  # torchrun's --standalone, which accelerate does not know
 
 
@@ -101,8 +103,8 @@ def launch(script: str, recipe: str, output: Path, launcher=ONE_PROCESS, check=T
 
 def torchrun(worker: str, *arguments: object, processes: int = 2, **environment: str) -> None:
     """A worker of tests/support in some processes on the CPU, to its end."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += [str(ROOT / "tests/support" / worker), *map(str, arguments)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *PATIENT]
+    command += ["--nproc_per_node", str(processes), str(ROOT / "tests/support" / worker), *map(str, arguments)]
     finish(begin(command, ACCELERATE_USE_CPU="true", **environment))
 
 

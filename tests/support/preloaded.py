@@ -11,6 +11,7 @@ signals on to it and ends as it ends. The launcher, its environment, the script 
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -58,7 +59,6 @@ def variables() -> dict[str, str]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     server = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
     assert b"ready\n" in iter(server.stdout.readline, b""), "the server died"  # libraries write there before it
-    atexit.register(shutil.rmtree, folder)
     atexit.register(server.stdin.close)  # which ends it
     return {"PYTHON_EXEC": str(client), "PRELOADED": address}
 
@@ -78,6 +78,7 @@ class Server:
     """Answers clients. `copy` returns in the copies alone."""
 
     def __init__(self, address: str):
+        self.folder = Path(address).parent  # made for it, and gone with it
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
         self.listener.listen(64)
@@ -98,6 +99,7 @@ class Server:
                 if key.fileobj == 0:
                     for pid in self.children:
                         os.kill(pid, signal.SIGKILL)
+                    shutil.rmtree(self.folder, ignore_errors=True)
                     os._exit(0)
                 elif key.fileobj is self.woken:
                     self.woken.recv(4096)
@@ -123,7 +125,12 @@ class Server:
         """A copy for the next client; what it has to do, in the copy."""
         client, _ = self.listener.accept()
         length, files, _, _ = socket.recv_fds(client, 8, 3)
-        task = json.loads(exactly(client, int.from_bytes(length, "big")))
+        try:
+            task = json.loads(exactly(client, int.from_bytes(length, "big")))
+        except (ConnectionError, ValueError):  # it was killed before it had said what it wants
+            for file in (client.detach(), *files):
+                os.close(file)
+            return None
         if pid := os.fork():
             answer(client, pid)
             self.children[pid] = client
@@ -164,6 +171,8 @@ if __name__ == "__main__":
     sys.path.insert(1, str(ROOT))
     for name in ("train.ppo_endorm", "train.grpo_endorm", "deepspeed", "math_verify"):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a copy need not search for garbage in what it stands on, as TRL does after a training
     server = Server(sys.argv[1])
     print("ready", flush=True)
     become(*server.copy())

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from limits import LIMIT
 
 from train.critic import Critic, CriticLearner, state_keys
 
@@ -56,7 +57,7 @@ def test_same_step_for_one_process_and_for_two_with_unequal_shares():
     whole = Critic(8)
     fit_once(whole, lambda x: x, hidden, soft_values, returns)
 
-    slots, barrier, critics = [None, None], threading.Barrier(2), [Critic(8), Critic(8)]
+    slots, barrier, critics = [None, None], threading.Barrier(2, timeout=LIMIT), [Critic(8), Critic(8)]
 
     def process(rank, share):
         def all_reduce(x):

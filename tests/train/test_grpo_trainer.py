@@ -112,6 +112,7 @@ def test_an_environments_own_reward_is_enough(algorithm, tmp_path):
     assert history(trainer, "reward") == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 def test_a_compiled_policy_learns_as_a_plain_one(algorithm, saved_model, tmp_path):
     losses = []

@@ -88,6 +88,7 @@ def test_several_datasets_each_weigh_their_own_rows(saved_model, tmp_path):
     assert "eval_rewards/first/mean" not in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 def test_a_training_is_the_same_to_the_bit_with_and_without_evaluation(algorithm, saved_model, tmp_path):
     def drawing(completion_ids, **_):

@@ -6,6 +6,7 @@ import os
 import pytest
 from judge_server import as_server, saying, serving
 from launching import SMALL, launch, logged
+from limits import LIMIT
 from tiny_models import PROBLEMS, ROOT, judge_model, word_tokenizer
 
 from rewards import LocalJudge
@@ -107,6 +108,7 @@ def test_grpo_with_all_judges_behind_one_endpoint_in_two_processes(rehearsal, pr
     by_model = as_server(judge_model(), word_tokenizer())
     with serving(lambda body: by_model(body) if body.get("logprobs") else saying("Rating: [[6]]")) as server:
         endpoint = {"model": "tiny", "endpoint": server.url, "api_key_env": "MY_KEY", "concurrency": 2}
+        endpoint["timeout_s"] = LIMIT  # a question that is asked again would be counted
         mix = [
             {"name": "rubric", "criteria": CRITERIA} | endpoint,
             {"name": "generative_verifier", "form": "prob", "reference_column": "solution"} | endpoint,

@@ -23,6 +23,7 @@ def test_every_promised_metric_is_logged_and_finite(saved_model, tmp_path):
     assert [name for name in promised if not math.isfinite(row[name])] == []
 
 
+@pytest.mark.slow
 def test_ppo_learns_from_a_reward_it_can_get(saved_model, tmp_path):
     """One rollout per prompt: the policy learns to write the half of the vocabulary that is paid for."""
 

@@ -269,6 +269,7 @@ def test_settings_parse_from_the_command_line():
     assert r"\boxed{}" in DataArguments().system_prompt
 
 
+@pytest.mark.slow
 def test_math_train_answers_come_out_of_the_solutions(tmp_path, tokenizer):
     if not MATH_TRAIN.is_file():
         pytest.skip(

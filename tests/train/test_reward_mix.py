@@ -288,6 +288,7 @@ def test_three_endorms_share_one_frozen_forward_a_rollout(algorithm, saved_model
     assert all(math.isfinite(x) for key in ("loss", "reward") for x in history(trainer, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 def test_running_statistics_survive_a_checkpoint(algorithm, saved_model, tmp_path):
     settings = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6}

@@ -4,6 +4,7 @@ import json
 import struct
 import time
 
+import pytest
 import wandb
 from helpers import ppo
 from limits import LIMIT
@@ -56,6 +57,7 @@ def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, tmp_path, monkeypatch):
     settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
     for name, value in (settings | {"WANDB__SERVICE_WAIT": str(LIMIT), "WANDB_INIT_TIMEOUT": str(LIMIT)}).items():
@@ -93,6 +95,7 @@ def history_keys(history):
     return [item.key or item.nested_key[0] for item in history.item]
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_the_figure_too(saved_model, tmp_path):
     run(saved_model, tmp_path, max_steps=1, report_to="tensorboard")
     events = EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent))

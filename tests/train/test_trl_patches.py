@@ -66,6 +66,7 @@ def some(completion_ids, **_):
     return [float(sum(ids) % 7) if i % 2 else None for i, ids in enumerate(completion_ids)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 def test_it_is_told_once_and_without_tensors(algorithm, saved_model, tmp_path, caplog):
     trainer = algorithm(saved_model, tmp_path, rewards=[EndoRM(), some], reward_weights=[0.0, 1.0], max_steps=6)

@@ -24,6 +24,7 @@ def engine(saved_model, monkeypatch):
     return engine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 @pytest.mark.parametrize("mode", ["server", "colocate"])
 def test_training_is_the_same_as_with_transformers_own_generation(algorithm, mode, engine, saved_model, tmp_path):
@@ -72,6 +73,7 @@ def test_a_recipes_end_token_stops_vllm(engine, saved_model, tmp_path):
     assert engine.requests[0]["seed"] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm,mode", [(ppo, "server"), (grpo, "colocate")])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_without_a_cut_the_ratio_is_one(algorithm, mode, temperature, engine, saved_model, tmp_path):
@@ -175,6 +177,7 @@ def test_the_trainers_refuse_a_cut(engine, saved_model, tmp_path):
             algorithm(saved_model, tmp_path, use_vllm=True, vllm_mode="server", top_p=0.9)
 
 
+@pytest.mark.slow
 def test_the_gap_between_vllm_and_the_trainer_is_logged_and_corrected(engine, saved_model, tmp_path):
     engine.gap = 0.1
     settings = {"use_vllm": True, "vllm_mode": "server", "max_steps": 1, "optim": "sgd"}
@@ -190,6 +193,7 @@ def test_the_gap_between_vllm_and_the_trainer_is_logged_and_corrected(engine, sa
     )
 
 
+@pytest.mark.slow
 def test_sending_a_merged_adapter_leaves_the_frozen_base_as_it_was(engine, tmp_path):
     """In bf16 merging and taking out again is not exact; the frozen base is these weights."""
     folder = tmp_path / "bf16"
@@ -248,7 +252,7 @@ def test_zero3_sends_whole_weights(saved_model, tmp_path):
         "learning_rate": 1e-2,
         "report_to": "none",
     }
-    stand_in = [str(ROOT / "tests" / "vllm_stand_in.py"), saved_model, str(record)]
+    stand_in = [str(ROOT / "tests/support/vllm_stand_in.py"), saved_model, str(record)]
     config = ["--config_file", "configs/accelerate/cpu_zero3.yaml"]
     recipe = "configs/math/ppo_qwen2.5_math_7b.yaml"
     launch_script([*stand_in, "train/ppo_endorm.py"], recipe, tmp_path / "run", config, **fields)

@@ -74,6 +74,7 @@ def watched(saved_model, folder, action, **changes):
     return trainer
 
 
+@pytest.mark.slow
 def test_a_run_stops_and_keeps_its_best(saved_model, tmp_path, caplog):
     trainer = trained(watched(saved_model, tmp_path, "stop"))
     assert trainer.state.global_step == 8
@@ -86,6 +87,7 @@ def test_a_run_stops_and_keeps_its_best(saved_model, tmp_path, caplog):
     assert all((best[name] == p).all() for name, p in trainer.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_warnings_come_once_and_off_is_off(saved_model, tmp_path, caplog):
     trainer = trained(watched(saved_model, tmp_path / "warn", "warn"))
     assert trainer.state.global_step == 12

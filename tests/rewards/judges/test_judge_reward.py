@@ -2,11 +2,7 @@
 
 import pytest
 
-from rewards import (
-    PairwiseJudge,
-    PointwiseJudge,
-    Rubric,
-)
+from rewards import PairwiseJudge, PointwiseJudge, Rubric
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Exact dynamic programming on token MDPs against enumeration, linear programmes and grids written for these tests."""
+"""The bounds of hard and soft RL are attained by the constructions made for them."""
 
 import itertools
 
@@ -7,9 +7,7 @@ import pytest
 
 from rewards.theory import bounds, constructions
 from rewards.theory.token_mdp import mode, soft_optimal, value
-from rewards.theory.worst_case import (
-    worst_mode,
-)
+from rewards.theory.worst_case import worst_mode
 
 
 @pytest.mark.parametrize("eps", [1e-3, 0.05])

@@ -7,9 +7,7 @@ import pytest
 
 from rewards.theory import constructions
 from rewards.theory.token_mdp import soft_optimal, value
-from rewards.theory.worst_case import (
-    worst_imitator,
-)
+from rewards.theory.worst_case import worst_imitator
 
 
 def test_the_majority_mdp_has_the_gaps_of_an_earlier_trial():
