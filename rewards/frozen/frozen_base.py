@@ -24,23 +24,11 @@ from rewards.frozen.batching import FORWARD_TOKENS, batches_by_prompt, batches_b
 from rewards.frozen.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
 from rewards.frozen.shared_prompt import can_share, shared_prompt
 from rewards.frozen.token_scores import TokenScores, split_statistics
+from rewards.frozen.wrappers import unwrap, unwrap_parallel
 
 PROBE = 16  # tokens of the texts on which a model is checked before it scores
 # Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
 CPU_PROGRESS_TOKENS = 1024
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
-    model = unwrap_parallel(model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def unwrap_parallel(model: nn.Module) -> nn.Module:
-    """The module inside DDP, DeepSpeed and torch.compile wrappers, a PEFT model kept."""
-    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
-        model = inner
-    return model
 
 
 class FrozenBase:
