@@ -100,7 +100,7 @@ def split_statistics(
         )
         for i in range(len(sizes))
     ]
-    if statistics.softmax_mean is not None:
+    if statistics.uniform_mean is not None and statistics.softmax_mean is not None:
         log_z = statistics.log_z[1.0]
         entropy = (log_z - statistics.softmax_mean).split(sizes)
         certainty = (log_z - statistics.uniform_mean - math.log(statistics.vocab_size)).split(sizes)

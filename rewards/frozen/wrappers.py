@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+from transformers import PreTrainedModel
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> PreTrainedModel:
     """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
-    model = unwrap_parallel(model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = unwrap_parallel(model)  # PEFT may not be there to name its class
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
 def unwrap_parallel(model: nn.Module) -> nn.Module:
