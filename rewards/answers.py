@@ -108,12 +108,12 @@ def cluster_answers(answers: Sequence[str | None], same: Callable[[str, str], bo
     Returns:
         The clusters' numbers, from 0 in the order of their first members; None for an answer that is None.
     """
-    cluster: dict[str | None, int | None] = {None: None}
+    cluster: dict[str, int] = {}
     firsts: list[str] = []
     for answer in answers:
-        if answer not in cluster:
+        if answer is not None and answer not in cluster:
             known = (i for i, first in enumerate(firsts) if same(first, answer))
             cluster[answer] = next(known, len(firsts))
             if cluster[answer] == len(firsts):
                 firsts.append(answer)
-    return [cluster[answer] for answer in answers]
+    return [None if answer is None else cluster[answer] for answer in answers]

@@ -100,8 +100,14 @@ class EndoRM(FrozenReward):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}.")
-        reading = {"system_prompt": system_prompt, "append_eos": append_eos, "eos_token_ids": eos_token_ids}
-        super().__init__(base, tokenizer, **reading, progress=progress)
+        super().__init__(
+            base,
+            tokenizer,
+            system_prompt=system_prompt,
+            append_eos=append_eos,
+            eos_token_ids=eos_token_ids,
+            progress=progress,
+        )
         self.alpha, self.discount, self.floor = float(alpha), discount, floor
         self.form, self.reduce, self.terminal = form, reduce, terminal
 

@@ -78,8 +78,8 @@ class ImplicitReward:
                 f"{name_or_path} and {reference} have different tokenizers, so their log-probabilities cannot be "
                 "compared token by token. Give the checkpoint from which the policy was trained as reference."
             )
-        bases = (FrozenBase(model, batch_tokens=batch_tokens) for model in (policy, other))
-        return cls(*bases, tokenizer, **settings)
+        ours, theirs = (FrozenBase(model, batch_tokens=batch_tokens) for model in (policy, other))
+        return cls(ours, theirs, tokenizer, **settings)
 
     @property
     def max_positions(self) -> int | None:

@@ -41,5 +41,5 @@ def vote(answers: Sequence[str | None]) -> list[float]:
     """Rewards of one whole group, given its answers."""
     clusters = cluster_answers(answers)
     votes = Counter(cluster for cluster in clusters if cluster is not None)
-    winner = max(votes, key=votes.get, default=-1)  # the first of equals
+    winner = max(votes, key=votes.__getitem__, default=-1)  # the first of equals
     return [float(cluster == winner) for cluster in clusters]

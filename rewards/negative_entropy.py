@@ -6,6 +6,8 @@ RENT (arXiv 2505.22660), and EM-RL's token variant (arXiv 2505.15134), there wit
 failure: repetition has no entropy, so a policy that repeats itself earns most; watch `completions/repetition_rate`.
 """
 
+from typing import cast
+
 from torch import Tensor
 
 from rewards.frozen.frozen_reward import FrozenReward
@@ -20,4 +22,5 @@ class NegativeEntropy(FrozenReward):
 
     def values(self, scores: TokenScores, complete: bool) -> Tensor:
         """Each token's share of the mean; see `FrozenReward.values`."""
-        return -scores.entropy / len(scores.entropy)
+        entropy = cast(Tensor, scores.entropy)  # there, since `distribution` asks for it
+        return -entropy / len(entropy)

@@ -115,7 +115,7 @@ class PairwiseJudge(JudgeReward):
         )
         points: list[list[float]] = [[] for _ in prompts]
         for pair, verdict in zip(pairs, verdicts):
-            for i, point in zip(pair, POINTS.get(verdict, ())):
+            for i, point in zip(pair, () if verdict is None else POINTS[verdict]):
                 points[i].append(point)
         if log_metric is not None and self.asked:
             log_metric("pairwise_judge/position_bias", self.position_bias)

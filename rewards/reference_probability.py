@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ class ReferenceProbability(FromFrozenBase):
     Raises (when called):
         ValueError: the dataset has no such column, or there is no base.
     """
+
+    __name__: str
 
     def __init__(
         self,
@@ -73,16 +76,16 @@ class ReferenceProbability(FromFrozenBase):
         check_lists(prompts, completions)
         references = [self._reference(text) for text in columns[self.column]]
         reasoning = [self.reasoning(response_text(completion)) for completion in completions]
-        rows = [i for i, z in enumerate(reasoning) if z is not None and references[i]]
+        given = {i: z for i, z in enumerate(reasoning) if z is not None and references[i]}
         scored = self.rewards(
-            [encode_prompt(self.tokenizer, prompts[i]) for i in rows],
-            [encode_response(self.tokenizer, reasoning[i], append_eos=False) for i in rows],
-            [encode_response(self.tokenizer, references[i], append_eos=False) for i in rows],
+            [encode_prompt(self.tokenizer, prompts[i]) for i in given],
+            [encode_response(self.tokenizer, z, append_eos=False) for z in given.values()],
+            [encode_response(self.tokenizer, references[i], append_eos=False) for i in given],
         )
         if log_metric is not None and reasoning:
             log_metric(f"{self.__name__}/no_answer", reasoning.count(None) / len(reasoning))
         rewards = [0.0 if reference else None for reference in references]
-        for i, reward in zip(rows, scored):
+        for i, reward in zip(given, scored):
             rewards[i] = reward
         return rewards
 
@@ -97,7 +100,8 @@ class ReferenceProbability(FromFrozenBase):
 
     def token_log_probs(self, contexts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[Tensor]:
         """log p_i of each answer's tokens after its context, (T_i,) fp32 nats on the CPU, at temperature 1."""
-        scores = self.base.score(contexts, answers, progress=self.progress)
+        base = cast(FrozenBase, self.base)  # a call has refused to go on without one
+        scores = base.score(contexts, answers, progress=self.progress)
         # one transfer for all rows
         return list(torch.cat([s.log_probs for s in scores]).cpu().split(list(map(len, answers)))) if scores else []
 

@@ -108,7 +108,7 @@ class Rubric(JudgeReward):
         if (criteria is None) == (self.criteria_column is not None):
             raise ValueError("Give each response's criteria with a criteria_column, and none without one.")
         if criteria is None:
-            rubrics = [self.criteria] * len(prompts)
+            rubrics = [self.criteria or []] * len(prompts)
         else:
             rubrics = [read_criteria(value, f"Row {i}") for i, value in enumerate(criteria)]
         questions = [

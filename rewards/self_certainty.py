@@ -6,6 +6,8 @@ Intuitor (arXiv 2505.19590), there with the policy itself as scorer. Known failu
 some hundred steps (its section 5.4); a mean over tokens is bought by long, dull responses.
 """
 
+from typing import cast
+
 from torch import Tensor
 
 from rewards.frozen.frozen_reward import FrozenReward
@@ -20,4 +22,5 @@ class SelfCertainty(FrozenReward):
 
     def values(self, scores: TokenScores, complete: bool) -> Tensor:
         """Each token's share of the mean; see `FrozenReward.values`."""
-        return scores.self_certainty / len(scores.self_certainty)
+        certainty = cast(Tensor, scores.self_certainty)  # there, since `distribution` asks for it
+        return certainty / len(certainty)

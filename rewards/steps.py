@@ -124,7 +124,7 @@ class StepReward:
             )
         # decoded one by one, a character split over tokens has other pieces, but a line's end is never split
         pieces = self.tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True)
-        own, result = torch.as_tensor(own, dtype=torch.bool), torch.zeros(len(ids))
+        mask, result = torch.as_tensor(own, dtype=torch.bool), torch.zeros(len(ids))
         # lines are those of the whole text, but what an environment wrote of them is not judged
-        result[own] = aggregate_steps(rewards[own], token_steps(pieces, self.rule)[own], self.reduce)
+        result[mask] = aggregate_steps(rewards[mask], token_steps(pieces, self.rule)[mask], self.reduce)
         return result

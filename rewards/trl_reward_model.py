@@ -9,6 +9,7 @@ of the whole response.
 from __future__ import annotations
 
 import warnings
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
+from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.frozen_reward import FrozenReward
 
 
@@ -99,7 +101,7 @@ class PPORewardModel(nn.Module):
             )
             response_ids[empty, 0], response_mask[empty, 0] = self._end_token, True
 
-        scores = self.reward.base.score_padded(
+        scores = cast(FrozenBase, self.reward.base).score_padded(
             ids[:, :n],
             prompt_mask,
             response_ids,

@@ -10,7 +10,7 @@ such as `my_package.my_rewards.gsm8k` with `gsm8k = ExactNumeric(column="answer"
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from trl.rewards import accuracy_reward, reasoning_accuracy_reward, think_format_reward
@@ -48,7 +48,7 @@ class Accuracy:
     """
 
     __name__ = "accuracy"
-    _reward = staticmethod(accuracy_reward)
+    _reward: Callable[..., list[float | None]] = staticmethod(accuracy_reward)
 
     def __init__(self, column: str = "solution"):
         self.column = column

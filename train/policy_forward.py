@@ -16,7 +16,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, ProcessorMixin
 
-from rewards.frozen.frozen_base import unwrap
+from rewards.frozen.wrappers import unwrap
 from train.ppo_math import kl_k3
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from rewards import TokenScores
-from rewards.frozen.frozen_base import unwrap
 from rewards.frozen.lm_head import LogitRule, head_statistics, materialize
 from rewards.frozen.token_scores import split_statistics
+from rewards.frozen.wrappers import unwrap
 
 
 class PolicyScores:

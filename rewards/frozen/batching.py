@@ -49,7 +49,7 @@ def batches_by_tokens(lengths: Sequence[int], budget: int, forward_tokens: int =
             if tokens > budget:
                 break
             costs[j] = best[j] + tokens + forward_tokens
-        starts.append(min(costs, key=costs.get))
+        starts.append(min(costs, key=costs.__getitem__))
         best.append(costs[starts[-1]])
     batches: list[list[int]] = []
     while order:

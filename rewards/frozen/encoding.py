@@ -58,7 +58,7 @@ def conversation_text(prompt: str | list[dict]) -> str:
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in prompt)
 
 
-def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[list[int]]:
+def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[Sequence[int]]:
     """The policy's own token ids of each response, without what tools or an environment said.
 
     Args:

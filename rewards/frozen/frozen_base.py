@@ -14,33 +14,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm
 
 from rewards.frozen.batching import FORWARD_TOKENS, batches_by_prompt, batches_by_tokens
 from rewards.frozen.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
 from rewards.frozen.shared_prompt import can_share, shared_prompt
 from rewards.frozen.token_scores import TokenScores, split_statistics
+from rewards.frozen.wrappers import unwrap, unwrap_parallel
 
 PROBE = 16  # tokens of the texts on which a model is checked before it scores
 # Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
 CPU_PROGRESS_TOKENS = 1024
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The causal LM inside DDP, DeepSpeed and PEFT wrappers (FSDP2 changes the class in place and wraps nothing)."""
-    model = unwrap_parallel(model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def unwrap_parallel(model: nn.Module) -> nn.Module:
-    """The module inside DDP, DeepSpeed and torch.compile wrappers, a PEFT model kept."""
-    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
-        model = inner
-    return model
 
 
 class FrozenBase:
@@ -140,7 +130,7 @@ class FrozenBase:
         if not self._head_checked:
             self._check_head()
             self._head_checked = True
-        results: list[TokenScores | None] = [None] * len(prompt_ids)
+        found: dict[int, TokenScores] = {}  # by row, since batches come in an order of their own
         lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids)]
         # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
         share_prompts = share_prompts and not self.sharded and can_share(self._lm)
@@ -159,6 +149,7 @@ class FrozenBase:
                 # a process that has run out of work still takes part in the gathering of weights
                 rows = batches[number] if number < len(batches) else []
                 prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
+                states: Tensor | None
                 states, statistics = self._forward(
                     prompts, responses, (temperature, *alphas), number >= first_shared, distribution
                 )
@@ -167,10 +158,11 @@ class FrozenBase:
                 lengths = [len(r) for r in responses]
                 states = states if hidden else None
                 for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
-                    results[i] = scores
+                    found[i] = scores
                 done(len(rows))
-        if hasattr(self.model, "reshard"):
+        if isinstance(self.model, FSDPModule):
             self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
+        results = [found[i] for i in range(len(prompt_ids))]
         self._check_finite(results)
         return results
 
@@ -199,13 +191,13 @@ class FrozenBase:
         def logits():
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
-                states = torch.stack([s.hidden[0] for s in scores]) if scores else weight[:0]
+                states = torch.stack([cast(Tensor, s.hidden)[0] for s in scores]) if scores else weight[:0]
                 rows = list(candidates)
                 return self.logit_rule(head_logits(states, weight[rows], None if bias is None else bias[rows]))
 
         # inside a forward once more, since sharded weights are whole only there
         q = self._inside_forward(logits, torch.zeros(1, 1, dtype=torch.long, device=self.device), self._autocast)
-        if hasattr(self.model, "reshard"):
+        if isinstance(self.model, FSDPModule):
             self.model.reshard()
         return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
 
@@ -236,7 +228,7 @@ class FrozenBase:
             ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
             is_state[row, len(prompt) - 1 : lengths[row]] = True
         actions = torch.cat([torch.tensor([*r, 0]) for r in responses])  # no token follows the last state
-        embeddings = self._lm.get_input_embeddings().weight
+        embeddings = cast(Tensor, self._lm.get_input_embeddings().weight)
         known = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # ZeRO-3 leaves an empty one
         seen = [*prefix, int(ids.min()), int(ids.max())]
         if min(seen) < 0 or max(seen) >= known:
@@ -265,8 +257,8 @@ class FrozenBase:
         The hooks by which DeepSpeed and FSDP2 gather weights hang on the wrapped module's forward: work done outside
         of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
         """
-        inner = unwrap_parallel(self.model)
-        adapter = contextlib.nullcontext()
+        inner: Any = unwrap_parallel(self.model)  # a PEFT model, if its adapter shall be off
+        adapter: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self.adapter_off:
             from trl.trainer.utils import use_adapter
 

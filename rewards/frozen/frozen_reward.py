@@ -45,7 +45,6 @@ class FrozenReward(FromFrozenBase, ABC):
     """
 
     across: CrossTokenizer | None = None
-    alphas: tuple[float, ...] = ()  # temperatures at which `values` needs soft values
     distribution = False  # whether it needs entropies and self-certainties, for which the head's product is made again
 
     def __init__(
@@ -67,6 +66,11 @@ class FrozenReward(FromFrozenBase, ABC):
         self.base, self.tokenizer, self.online = base, tokenizer, online
         self.system_prompt, self.append_eos, self.progress = system_prompt, append_eos, progress
         self.eos_token_ids = set(eos_token_ids) if eos_token_ids is not None else end_token_ids(base, tokenizer)
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """The temperatures at which `values` needs soft values; a subclass may say it by an attribute of its class."""
+        return ()
 
     @abstractmethod
     def values(self, scores: TokenScores, complete: bool) -> Tensor:

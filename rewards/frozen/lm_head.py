@@ -6,11 +6,12 @@ A [batch, tokens, vocabulary] tensor never exists; bf16 logits, off by up to 0.0
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 # States x vocabulary entries of one block of fp32 logits: at most 32 MiB on a CPU, near its caches; 256 MiB on a GPU.
 BLOCKS = {"cpu": (4096, 2048), "cuda": (4096, 16384)}
@@ -140,7 +141,7 @@ def head_statistics(
 
 def _means(blocks: Iterable[Tensor], log_z: Tensor, vocab_size: int) -> Tensor:
     """(2, n): means of the logits (n, v) of all blocks under the uniform distribution and under softmax."""
-    uniform = softmax = 0
+    uniform, softmax = torch.zeros_like(log_z[:, 0]), torch.zeros_like(log_z[:, 0])
     for logits in blocks:
         uniform = uniform + logits.sum(dim=1)
         softmax = softmax + (logits * (logits - log_z).exp_()).sum(dim=1)
@@ -152,25 +153,26 @@ def _log_sums_of_exp(
 ) -> dict[float, Tensor]:
     """{t: (n,)} log of the sum of exp(logits / t) over all blocks (n, v), which are overwritten; inside the sum they
     are less by `shift` (n, 1)."""
-    sums: dict[float, Tensor | float] = dict.fromkeys(temperatures, 0.0)
+    sums: dict[float, Tensor] = {}
     for logits in blocks:
         if shift is not None:
             logits.sub_(shift)
         for t in temperatures:
             scaled = logits if t == 1.0 else logits / t
-            sums[t] = sums[t] + (scaled.exp_() if t == temperatures[-1] else scaled.exp()).sum(dim=1)
+            sum_here = (scaled.exp_() if t == temperatures[-1] else scaled.exp()).sum(dim=1)
+            sums[t] = sums[t] + sum_here if t in sums else sum_here
     return {t: x.log() if shift is None else x.log() + shift[:, 0] / t for t, x in sums.items()}
 
 
 @contextlib.contextmanager
-def materialize(weight: Tensor, bias: Tensor | None):
+def materialize(weight: nn.Parameter, bias: nn.Parameter | None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The whole head weight and bias where ZeRO-3 or FSDP2 hold only shards of them."""
-    if hasattr(weight, "full_tensor"):  # FSDP2
-        yield weight.full_tensor(), None if bias is None else bias.full_tensor()
+    if isinstance(weight, DTensor):  # FSDP2
+        yield weight.full_tensor(), bias.full_tensor() if isinstance(bias, DTensor) else bias
     elif hasattr(weight, "ds_id"):  # ZeRO-3
         from trl.trainer.utils import maybe_gather_lm_head_ctx
 
-        with maybe_gather_lm_head_ctx(weight, bias):
+        with maybe_gather_lm_head_ctx(*(p for p in (weight, bias) if p is not None)):
             yield weight, bias
     else:
         yield weight, bias

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Self
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -17,7 +19,7 @@ def default_device(device: str | torch.device | None) -> str | torch.device:
 
 
 @contextlib.contextmanager
-def whole_weights():
+def whole_weights() -> Iterator[None]:
     """Models load whole in here. While a trainer uses ZeRO-3, transformers else shards each one that is loaded, and
     nobody would gather the weights of a judge."""
     reference = deepspeed._hf_deepspeed_config_weak_ref
@@ -49,7 +51,8 @@ def load_causal_lm(
             name_or_path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
-    return model.to(default_device(device)).eval(), tokenizer
+    place = default_device(device)
+    return model.to(place).eval(), tokenizer  # type: ignore[arg-type]  # its decorator makes `self` an argument
 
 
 class FromFrozenBase:
@@ -65,7 +68,7 @@ class FromFrozenBase:
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
-    ):
+    ) -> Self:
         """Load base and tokenizer from the hub or a folder (safetensors only); `settings` are those of the class.
         Beside a training under ZeRO-3 the base is split too, and this project's trainers gather it for its forwards.
 
@@ -76,4 +79,5 @@ class FromFrozenBase:
             trust_remote_code: run Python code that comes with the model.
         """
         model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code, whole=False)
-        return cls(FrozenBase(model, batch_tokens=batch_tokens), tokenizer, **settings)
+        make: Callable[..., Self] = cls  # a subclass says what it takes
+        return make(FrozenBase(model, batch_tokens=batch_tokens), tokenizer, **settings)

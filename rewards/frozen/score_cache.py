@@ -64,7 +64,7 @@ def optional_file(name_or_path: str, name: str, revision: str | None = None) -> 
     """A file of a model on the hub or in a folder; None if there is none, or the hub cannot be asked."""
     quiet = {f"_raise_exceptions_for_{w}": False for w in ("gated_repo", "missing_entries", "connection_errors")}
     found = cached_file(name_or_path, name, revision=revision, **quiet)
-    return found and Path(found)
+    return Path(found) if found else None
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -103,11 +103,13 @@ def adapter_files(name_or_path: str, revision: str | None = None) -> list[Path]:
     """Config and weights of a LoRA adapter, in all files that it has.
 
     Raises:
-        ValueError: no weights in safetensors files.
+        ValueError: no config, or no weights in safetensors files.
     """
     config, weights = (
         optional_file(name_or_path, name, revision) for name in (ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME)
     )
+    if config is None:
+        raise ValueError(f"{name_or_path} has no {ADAPTER_CONFIG_NAME}: name the folder that PEFT saved.")
     files = sorted({*config.parent.glob("adapter*.safetensors*"), *([weights] if weights else [])})
     if not files:
         raise ValueError(
@@ -130,13 +132,13 @@ def _weight_files(name_or_path: str, revision: str | None, config: dict) -> list
     if not first.name.endswith(".index.json"):
         return [first]
     names = sorted(set(json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()))
-    parts = [optional_file(name_or_path, name, revision) for name in names]
-    if missing := [name for name, part in zip(names, parts) if part is None]:
+    parts = {name: optional_file(name_or_path, name, revision) for name in names}
+    if missing := [name for name, part in parts.items() if part is None]:
         raise ValueError(
             f"{name_or_path} lacks {len(missing)} of the {len(names)} files that its {first.name} names, "
             f"{missing[0]} among them: copy or download them."
         )
-    return [first, *parts]
+    return [first, *(part for part in parts.values() if part is not None)]
 
 
 class ScoreCache:
@@ -211,13 +213,14 @@ class ScoreCache:
             if len(parts[-1]) >= self.part:
                 parts.append([])
             parts[-1].extend(rows)
-        frozen = base() if missing else None
-        with tqdm(total=len(missing), desc=name, unit="response", disable=not (progress and missing)) as bar:
-            for rows in parts if missing else []:
-                ids = [prompt_ids[i] for i in rows], [response_ids[i] for i in rows]
-                update = bar.update if progress else False
-                scores = frozen.score(*ids, self.alphas, share_prompts=True, progress=update)
-                self._write([keys[i] for i in rows], scores)
+        if missing:
+            frozen = base()
+            with tqdm(total=len(missing), desc=name, unit="response", disable=not progress) as bar:
+                for rows in parts:
+                    ids = [prompt_ids[i] for i in rows], [response_ids[i] for i in rows]
+                    update = bar.update if progress else False
+                    scores = frozen.score(*ids, self.alphas, share_prompts=True, progress=update)
+                    self._write([keys[i] for i in rows], scores)
         return [self._known[key] for key in keys]
 
     def _write(self, keys: list[str], scores: list[TokenScores]) -> None:

@@ -25,7 +25,7 @@ def can_share(lm: PreTrainedModel) -> bool:
 def shared_prompt(lm: PreTrainedModel, prompt: Tensor, responses: int) -> dict:
     """Forward of a prompt (1, P) int64 through a causal LM that `can_share`: the keyword argument by which `responses`
     rows that go on from it attend to it."""
-    cache = {_argument(lm): DynamicCache(config=lm.config)}
+    cache = {str(_argument(lm)): DynamicCache(config=lm.config)}
     lm.base_model(input_ids=prompt, use_cache=True, **cache)
     next(iter(cache.values())).batch_repeat_interleave(responses)
     return cache

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from rewards.frozen.lm_head import HeadStatistics
-
-if TYPE_CHECKING:
-    from rewards.frozen.frozen_base import FrozenBase
 
 
 @dataclass(repr=False)
@@ -27,7 +23,7 @@ class TokenScores:
         v: {alpha: (T+1,)} soft value of the state before each token and, last, of the state after all of them.
         vocab_size: number of logits, |V| in the boundary value alpha * log|V|.
         hidden: (T+1, H) last hidden state of the same states in the model's dtype, or None if it was not asked for.
-        base: the frozen base that said it.
+        base: the frozen base that said it, by which rewards know scores of their own; nothing of it is read here.
         entropy: (T,) entropy of the next-token distribution at temperature 1 before each token, if it was asked for.
         self_certainty: (T,) KL(uniform || that distribution), if it was asked for.
         v_after: {alpha: (T,)} soft value of the state right after each token, where that is not the state before the
@@ -39,7 +35,7 @@ class TokenScores:
     v: dict[float, Tensor]
     vocab_size: int
     hidden: Tensor | None = None
-    base: FrozenBase | None = field(default=None, repr=False)
+    base: object | None = field(default=None, repr=False)
     entropy: Tensor | None = None
     self_certainty: Tensor | None = None
     v_after: dict[float, Tensor] | None = None
@@ -83,7 +79,7 @@ def split_statistics(
     alphas: Sequence[float] = (1.0,),
     temperature: float = 1.0,
     hidden: Tensor | None = None,
-    base: FrozenBase | None = None,
+    base: object | None = None,
 ) -> list[TokenScores]:
     """The scores of each response from the head's statistics of all their states, one after the other.
 
@@ -104,7 +100,7 @@ def split_statistics(
         )
         for i in range(len(sizes))
     ]
-    if statistics.softmax_mean is not None:
+    if statistics.uniform_mean is not None and statistics.softmax_mean is not None:
         log_z = statistics.log_z[1.0]
         entropy = (log_z - statistics.softmax_mean).split(sizes)
         certainty = (log_z - statistics.uniform_mean - math.log(statistics.vocab_size)).split(sizes)

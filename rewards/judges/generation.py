@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from tqdm.auto import tqdm
@@ -61,13 +62,13 @@ def generate_greedily(
     batches = batches_by_tokens(lengths, batch_tokens, forward_tokens=batch_tokens)
     for rows in tqdm(batches, desc="judge", unit="batch", disable=not progress):
         width = max(len(prompt_ids[i]) for i in rows)
-        ids = torch.full((len(rows), width), pad)
-        mask = torch.zeros_like(ids)
+        padded = torch.full((len(rows), width), pad)
+        mask = torch.zeros_like(padded)
         for k, i in enumerate(rows):
-            ids[k, width - len(prompt_ids[i]) :] = torch.tensor(prompt_ids[i])
+            padded[k, width - len(prompt_ids[i]) :] = torch.tensor(prompt_ids[i])
             mask[k, width - len(prompt_ids[i]) :] = 1
-        out = model.generate(
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=greedy
+        out = cast(Any, model).generate(  # transformers gives it to causal LMs alone
+            input_ids=padded.to(model.device), attention_mask=mask.to(model.device), generation_config=greedy
         )
         answers = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
         for i, answer in zip(rows, answers):

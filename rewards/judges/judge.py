@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewards.frozen.frozen_base import FrozenBase
 from rewards.judges.generation import generate_greedily
@@ -27,8 +28,11 @@ class Judge(ABC):
     """
 
     base: FrozenBase | None = None
-    tokenizer = None
-    max_positions: int | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+
+    @property
+    def max_positions(self) -> int | None:
+        return None
 
     @abstractmethod
     def log_probs(
@@ -59,9 +63,13 @@ class LocalJudge(Judge):
         batch_tokens: padded tokens in one batch; a frozen base has its own.
     """
 
-    def __init__(self, model: FrozenBase | PreTrainedModel, tokenizer, batch_tokens: int = 8192):
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(
+        self, model: FrozenBase | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int = 8192
+    ):
         self.base = model if isinstance(model, FrozenBase) else None
-        self.model = model.model if isinstance(model, FrozenBase) else model.eval()
+        self.model: Any = model.model if isinstance(model, FrozenBase) else model.eval()  # wrapped in whatever way
         self.batch_tokens = self.base.batch_tokens if self.base else batch_tokens
         self.tokenizer = tokenizer
 
@@ -91,4 +99,5 @@ class LocalJudge(Judge):
     def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
         """See `Judge.write`; see `generate_greedily` for errors."""
         ids = [template.encode(self.tokenizer, **question) for question in questions]
-        return generate_greedily(self.model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
+        written = generate_greedily(self.model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
+        return [*written]

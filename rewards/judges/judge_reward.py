@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ class JudgeReward:
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
         **settings,
-    ):
+    ) -> Self:
         """A judge loaded into this process (see `load_causal_lm`), or with `endpoint` the one of that name which a
         server has.
 
@@ -51,6 +53,7 @@ class JudgeReward:
         Raises:
             ValueError: settings of an endpoint without one, or of a model in this process with one.
         """
+        make: Callable[..., Self] = cls  # a subclass says what it takes
         of_endpoint = {key: settings.pop(key) for key in ENDPOINT_SETTINGS & settings.keys()}
         if endpoint is not None:
             if (dtype, device, batch_tokens, trust_remote_code) != ("auto", None, 8192, False):
@@ -58,14 +61,14 @@ class JudgeReward:
                     "dtype, device, batch_tokens and trust_remote_code are the server's business: leave them out of "
                     "a judge with an endpoint."
                 )
-            return cls(EndpointJudge(endpoint, name_or_path, **of_endpoint), **settings)
+            return make(EndpointJudge(endpoint, name_or_path, **of_endpoint), **settings)
         if of_endpoint:
             raise ValueError(
                 f"{', '.join(sorted(of_endpoint))}: only for a judge behind an endpoint. Add endpoint: "
                 "http://HOST:8000/v1, or leave that out."
             )
         model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code)
-        return cls(LocalJudge(model, tokenizer, batch_tokens), **settings)
+        return make(LocalJudge(model, tokenizer, batch_tokens), **settings)
 
     @property
     def base(self) -> FrozenBase | None:

@@ -38,7 +38,7 @@ def _vote(horizon: int, pay: np.ndarray) -> tuple[Layers, Layers]:
     if horizon < 2 or horizon % 2:
         raise ValueError(f"The horizon must be even and at least 2, not {horizon}.")
     half = horizon // 2
-    counts = [np.arange(h + 1)[:, None] + [0, 1] for h in range(half)]
+    counts: Layers = [np.arange(h + 1)[:, None] + [0, 1] for h in range(half)]
     counts[-1] = (2 * counts[-1] > half) * 1
     stay = np.repeat(np.arange(2)[:, None], 2, axis=1)
     successors = [*counts, *[stay] * (half - 1), np.zeros_like(stay)]

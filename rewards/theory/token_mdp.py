@@ -3,8 +3,8 @@
 A response is H tokens of a vocabulary of n. Step h has S_h states and moves on without chance: ``successors[h][s, a]``
 is the state of step h + 1. In a tree, a state is a prefix. A graph with fewer states is the same tree with a reward
 that depends on the prefix through the state only. Everything lives in lists with one array for each step: rewards,
-logits and log-policies are ``[D, S_h, n]`` float64 for D MDPs, values ``[D, S_h]``. All are in nats. Temperatures are
-scalars or ``[D]``.
+logits and log-policies are (D, S_h, n) float64 for D MDPs, values (D, S_h). All are in nats. Temperatures are
+scalars or (D,).
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,12 @@ def soft_optimal(
     the constant 1 and the optimum is the entropy-regularised one: pi = softmax(Q / temperature).
 
     Returns:
-        q [D, S_h, n] and v [D, S_h] (one step more than q), and the log-policy [D, S_h, n].
+        q (D, S_h, n) and v (D, S_h) (one step more than q), and the log-policy (D, S_h, n).
     """
     t = np.asarray(temperature, dtype=float)[..., None, None]
-    q, v, log_pi = [], [np.zeros((len(rewards[0]), successors[-1].max() + 1))], []
+    q: Layers = []
+    v: Layers = [np.zeros((len(rewards[0]), successors[-1].max() + 1))]
+    log_pi: Layers = []
     for h in reversed(range(len(rewards))):
         q.insert(0, rewards[h] + discount * v[0][:, successors[h]])
         scores = q[0] / t if log_base is None else q[0] / t + log_base[h]
@@ -55,7 +57,7 @@ def endogenous_reward(successors: Layers, q: Layers, alpha, terminal: float = 0.
 
 
 def value(successors: Layers, gains: Layers, log_pi: Layers, discount: float = 1.0) -> np.ndarray:
-    """E_pi sum_h discount^h gains_h, [D]. The entropy-regularised value takes the gains r - alpha * log pi."""
+    """E_pi sum_h discount^h gains_h, (D,). The entropy-regularised value takes the gains r - alpha * log pi."""
     v = np.zeros((len(log_pi[0]), successors[-1].max() + 1))
     for h in reversed(range(len(log_pi))):
         probability = np.exp(log_pi[h])
@@ -66,7 +68,7 @@ def value(successors: Layers, gains: Layers, log_pi: Layers, discount: float = 1
 
 
 def response_sums(successors: Layers, gains: Layers, weights: Sequence[float] | None = None) -> np.ndarray:
-    """sum_h weights_h * gains_h of every response, [D, n^H], in the order of their tokens; weights are 1 by default.
+    """sum_h weights_h * gains_h of every response, (D, n^H), in the order of their tokens; weights are 1 by default.
 
     Of a log-policy these are the log-probabilities of all responses.
     """
@@ -80,7 +82,8 @@ def response_sums(successors: Layers, gains: Layers, weights: Sequence[float] | 
 
 def mode(successors: Layers, rewards: Layers) -> Layers:
     """The log-policy (0 or -inf) of the hard argmax of the summed reward; the first of several."""
-    v, policy = np.zeros((len(rewards[0]), successors[-1].max() + 1)), []
+    v = np.zeros((len(rewards[0]), successors[-1].max() + 1))
+    policy: Layers = []
     for h in reversed(range(len(rewards))):
         q = rewards[h] + v[:, successors[h]]
         chosen = np.arange(q.shape[-1]) == q.argmax(-1)[..., None]

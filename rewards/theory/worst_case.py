@@ -1,7 +1,7 @@
 """The exact worst over every imitator within log-error eps of the expert: |log pi_hat - log pi_E| <= eps everywhere.
 
 The imitator is free at each prefix apart from the others, so the worst one is found step by step from the end. Layers
-are those of `token_mdp`; `eps` is a scalar or ``[D]``.
+are those of `token_mdp`, for D MDPs; `eps` is a scalar or (D,).
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from rewards.theory.token_mdp import Layers
 SLACK = 1e-12  # a tie counts as won: the worst case is a supremum
 
 
-def raised(p: np.ndarray, eps: np.ndarray) -> np.ndarray:
-    """The largest probability that a token of probability `p` can be given within eps."""
+def raised(p, eps):
+    """The largest probability that a token of probability `p` can be given within eps; numbers or arrays."""
     return np.minimum(p * np.exp(eps), 1 - (1 - p) * np.exp(-eps))
 
 
@@ -22,7 +22,7 @@ def lowered(p: np.ndarray, eps: np.ndarray) -> np.ndarray:
 
 
 def shift_mass(p: np.ndarray, scores: np.ndarray, eps: np.ndarray) -> np.ndarray:
-    """The distribution q with |log q - log p| <= eps and the smallest mean of `scores`; all [..., n].
+    """The distribution q with |log q - log p| <= eps and the smallest mean of `scores`; all (..., n).
 
     A linear programme whose greedy solution is exact (a fractional knapsack): all tokens start at their least
     probability, and the mass that is left goes to the lowest scores first, each up to its largest.
@@ -36,9 +36,10 @@ def shift_mass(p: np.ndarray, scores: np.ndarray, eps: np.ndarray) -> np.ndarray
 
 
 def worst_imitator(successors: Layers, rewards: Layers, log_expert: Layers, eps) -> tuple[np.ndarray, Layers]:
-    """The least value under `rewards` of any imitator within eps, [D], and that imitator's log-policy (robust DP)."""
+    """The least value under `rewards` of any imitator within eps, (D,), and that imitator's log-policy (robust DP)."""
     eps = np.asarray(eps, dtype=float)[..., None, None]
-    v, policy = np.zeros((len(rewards[0]), successors[-1].max() + 1)), []
+    v = np.zeros((len(rewards[0]), successors[-1].max() + 1))
+    policy: Layers = []
     for h in reversed(range(len(rewards))):
         q = rewards[h] + v[:, successors[h]]
         worst = shift_mass(np.exp(log_expert[h]), q, eps)
@@ -48,12 +49,12 @@ def worst_imitator(successors: Layers, rewards: Layers, log_expert: Layers, eps)
 
 
 def largest_pair_shift(steps: np.ndarray, tokens: np.ndarray, split: np.ndarray, eps) -> np.ndarray:
-    """The largest log [pi_hat(x) pi_E(y) / (pi_hat(y) pi_E(x))] of pairs of responses x, y within eps, [D, P].
+    """The largest log [pi_hat(x) pi_E(y) / (pi_hat(y) pi_E(x))] of pairs of responses x, y within eps, (D, P).
 
     Args:
-        steps: the expert's probabilities at the states of x and of y, [2, D, P, H, n].
-        tokens: tokens of x and y, [2, P, H].
-        split: the first step at which they differ, [P]. Before it both meet the same factors, which cancel.
+        steps: the expert's probabilities at the states of x and of y, (2, D, P, H, n).
+        tokens: tokens of x and y, (2, P, H).
+        split: the first step at which they differ, (P,). Before it both meet the same factors, which cancel.
     """
     eps = np.asarray(eps, dtype=float)[..., None, None]
     p, of_y = (np.take_along_axis(s, t[None, ..., None], -1)[..., 0] for s, t in zip(steps, tokens, strict=True))
@@ -71,7 +72,7 @@ def lowest_mode(successors: Layers, log_expert: Layers, eps) -> Layers:
 
     At a state, with m the result for the successors, it is the least t for which some q has log q + m <= t:
     sum_a min(p_a e^eps, e^(t - m_a)) >= 1 and t >= log p_a - eps + m_a. The first is solved by trying every number of
-    tokens at their largest probability, in the order in which they get there. Returns [D, S_h], with 0 for the end.
+    tokens at their largest probability, in the order in which they get there. Returns (D, S_h), with 0 for the end.
     """
     eps = np.asarray(eps, dtype=float)[..., None, None]
     lowest = [np.zeros((len(log_expert[0]), successors[-1].max() + 1))]
@@ -89,7 +90,7 @@ def lowest_mode(successors: Layers, log_expert: Layers, eps) -> Layers:
 
 
 def possible_modes(successors: Layers, log_expert: Layers, eps) -> np.ndarray:
-    """Which responses can be the likeliest one of an imitator within eps, bool [D, n^H].
+    """Which responses can be the likeliest one of an imitator within eps, bool (D, n^H).
 
     Best for a response is an imitator with its tokens raised as far as they go and, off its path, the likeliest
     continuation held down. What remains to ask at each of its states is whether the other tokens can take the rest of
@@ -97,11 +98,11 @@ def possible_modes(successors: Layers, log_expert: Layers, eps) -> np.ndarray:
     """
     horizon, n = len(log_expert), successors[0].shape[1]
     eps, lowest = np.asarray(eps, dtype=float)[..., None], lowest_mode(successors, log_expert, eps)
-    states = [np.zeros(1, dtype=int)]
+    states: Layers = [np.zeros(1, dtype=int)]
     for layer in successors:
         states.append(layer[states[-1]].ravel())
-    rest = np.zeros((len(log_expert[0]), n**horizon))  # log-probability of the path from the next step on
-    possible = np.ones(rest.shape, dtype=bool)
+    rest: np.ndarray = np.zeros((len(log_expert[0]), n**horizon))  # log-probability of the path from the next step on
+    possible: np.ndarray = np.ones(rest.shape, dtype=bool)
     for h in reversed(range(horizon)):
         paths = n ** (horizon - h - 1)  # responses that share a state of step h and its token
         log_p, m = log_expert[h][:, states[h]], lowest[h + 1][:, successors[h][states[h]]]
