@@ -87,16 +87,55 @@ def imitate_expert(
 ) -> Qwen2ForCausalLM:
     """A model trained on ``steps`` batches of demonstrations, none of them of the sorted problems ``heldout``; cross
     entropy over the response and end token."""
-    torch.manual_seed(seed)
     # A stream of its own, so the demonstrations do not depend on how many prompts the splits drew.
     rng = np.random.default_rng([seed, 1])
+    return imitate(
+        tokenizer,
+        lambda: demonstrations(batch_size, rng, heldout, tokenizer, error, lazy),
+        seed=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        hidden=hidden,
+        layers=layers,
+        description="noisy expert",
+    )
+
+
+def imitate(
+    tokenizer: PreTrainedTokenizerBase,
+    next_batch: Callable[[], tuple[Tensor, Tensor]],
+    *,
+    seed: int,
+    steps: int,
+    learning_rate: float,
+    hidden: int,
+    layers: int,
+    description: str,
+) -> Qwen2ForCausalLM:
+    """A language model trained from scratch on demonstrations, by the cross entropy of their labels.
+
+    Args:
+        tokenizer: its length is the size of the vocabulary.
+        next_batch: gives ``steps`` fresh batches, token ids ``[n, T]`` and labels of the same shape, which are -100
+            where nothing is to be learned. Padding on the right needs no mask: no token before it sees it.
+        seed: of the initial weights.
+        steps: optimizer steps.
+        learning_rate: its largest value, of AdamW.
+        hidden: width of the model.
+        layers: number of its layers.
+        description: shown beside the progress bar.
+
+    Returns:
+        The model in evaluation mode.
+    """
+    torch.manual_seed(seed)
     model = build_model(tokenizer, hidden, layers)
 
     def next_loss() -> Tensor:
-        tokens, labels = demonstrations(batch_size, rng, heldout, tokenizer, error, lazy)
+        tokens, labels = next_batch()
         return model(input_ids=tokens, labels=labels, use_cache=False).loss
 
-    return fit(model, next_loss, steps, learning_rate, "noisy expert")
+    return fit(model, next_loss, steps, learning_rate, description)
 
 
 def token_rows(

@@ -6,7 +6,6 @@ training steps, read from trainer_state.json in the policy folder).
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import torch
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
 PANELS = {
@@ -23,6 +23,8 @@ PANELS = {
     "KL to the base": ("kl/k1", "kl"),
     "response length (tokens)": ("completions/mean_length",),
 }
+SCRIPT = Path(__file__)
+RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
 MAKE_BASE = "make it with scripts/experiments/arithmetic/make_base.py"
 
 
@@ -45,18 +47,44 @@ def finding(rows: dict[tuple[str, str], dict], name: str) -> str:
 
 
 def table(policies: list[dict]) -> str:
-    """The evaluation rows as a Markdown table."""
-    lines = [
-        f"| {'policy':<16} | {'decoding':<15} | {'T':>3} | accuracy | {'95% interval':<14} | tokens | {'n':>5} |",
-        f"|{'-' * 18}|{'-' * 17}|{'-' * 4}:|{'-' * 9}:|{'-' * 16}|{'-' * 7}:|{'-' * 6}:|",
+    """The evaluation rows of one run as a Markdown table."""
+    rows = [
+        [
+            row["name"],
+            row["decoding"],
+            f"{row['temperature']:.1f}",
+            with_interval(row["accuracy"], *row["ci95"]),
+            f"{row['mean_tokens']:.2f}",
+            row["n"],
+        ]
+        for row in policies
     ]
-    for row in policies:
-        low, high = row["ci95"]
-        lines.append(
-            f"| {row['name']:<16} | {row['decoding']:<15} | {row['temperature']:.1f} | {row['accuracy']:8.3f} "
-            f"| {low:.3f} to {high:.3f} | {row['mean_tokens']:6.2f} | {row['n']:5d} |"
-        )
-    return "\n".join(lines)
+    return markdown_table(["policy", "decoding", "T", "accuracy (95 % interval)", "tokens", "n"], rows, left=2)
+
+
+def committed_table() -> str:
+    """The README's table: a row for each algorithm and seed, from the files in results/."""
+    rows = []
+    for algorithm in ("ppo", "grpo"):
+        for path in sorted(RESULTS.glob(f"{algorithm}_seed*.json")):
+            run = json.loads(path.read_text(encoding="utf-8"))
+            cells = {(row["name"], row["decoding"]): row for row in run["policies"]}
+            trained = f"{algorithm}_endorm"
+            before, after = cells["base", "sampled"], cells[trained, "sampled"]
+            controls = [cells[at]["accuracy"] for at in (("base", "greedy"), ("base", "low_temperature"))]
+            rows.append(
+                [
+                    algorithm.upper(),
+                    run["seed"],
+                    with_interval(before["accuracy"], *before["ci95"]),
+                    *(f"{accuracy:.3f}" for accuracy in controls),
+                    f"**{with_interval(after['accuracy'], *after['ci95'])}**",
+                    f"{cells[trained, 'greedy']['accuracy']:.3f}",
+                    f"{run['seconds']:.0f} s",
+                ]
+            )
+    headings = ["", "seed", "base, sampled", "base, greedy", "base, T = 0.3", "trained, sampled", "trained, greedy"]
+    return markdown_table([*headings, "whole run"], rows)
 
 
 def draw_training(history: list[dict], rows: dict[tuple[str, str], dict], path: Path) -> None:
@@ -94,7 +122,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=2000, help="evaluate at most this many prompts")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--seconds_so_far", type=float, default=0.0, help="wall seconds of the earlier demo stages")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
     start = time.perf_counter()
 
     state = args.policy / "trainer_state.json"
@@ -127,12 +159,9 @@ def main(argv: list[str] | None = None) -> None:
         "finding": sentence,
         "seconds": args.seconds_so_far + time.perf_counter() - start,
         "seed": args.seed,
-        "versions": versions(),
-        "command": sys.argv if argv is None else ["scripts/experiments/arithmetic/evaluate_arithmetic.py", *argv],
-        "commit": git_commit(),
-    }
+    } | record(argv=None if argv is None else [SCRIPT.name, *argv])
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    text = f"{table(policies)}\n\n{sentence}\n"
+    text = f"{table(policies)}\n{sentence}\n"
     (args.output / "results.md").write_text(text, encoding="utf-8")
     print(f"{text}\nWrote results.json, results.md and training.png to {args.output} ({results['seconds']:.0f} s)")
 

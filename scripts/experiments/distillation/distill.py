@@ -8,24 +8,25 @@ and accuracy.png; nothing is downloaded.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.arithmetic import build_tokenizer, write_splits
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 from train.tasks.arithmetic_model import imitate_expert
 
-ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 RECIPE = "configs/demo/distill_ppo.yaml"
-LAUNCH = "-m accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
 POLICIES = ("teacher", "student", "student, own EndoRM", "student, teacher's EndoRM")
 DECODINGS = ("sampled", "greedy")
 
@@ -40,10 +41,11 @@ def one_seed(seed: int, heldout: np.ndarray, args: argparse.Namespace) -> list[d
     teacher = {"model": str(common / "teacher"), "dtype": "float32", "device": "cpu"}
     for name, source in (("own", {}), ("ppo", teacher)):
         rewards = [{"name": "endorm"} | source, {"name": "train.tasks.arithmetic.demo_accuracy", "weight": 0.0}]
-        command = [sys.executable, *LAUNCH.split(), "train/ppo_endorm.py", "--config", RECIPE, "--seed", str(seed)]
+        command = [*LAUNCH_ONE, str(ROOT / "train/ppo_endorm.py"), "--config", str(ROOT / RECIPE)]
+        command += ["--seed", str(seed), "--rewards", json.dumps(rewards)]
         command += ["--model_name_or_path", str(folder / "student"), "--output_dir", str(folder / name)]
         command += ["--dataset_name", str(data / "train.jsonl"), "--max_steps", str(args.max_steps)]
-        subprocess.run([*command, "--rewards", json.dumps(rewards)], cwd=ROOT, check=True)
+        run_stage(command, folder / f"{name}.txt")
     prompts, rows = read_prompts(data / "heldout.jsonl", args.n), []
     for name, place in zip(POLICIES, ("../teacher", "student", "own", "ppo"), strict=True):
         model = AutoModelForCausalLM.from_pretrained(folder / place, dtype=torch.float32).eval()
@@ -67,17 +69,20 @@ def gains(rows: list[dict]) -> list[dict]:
 
 
 def markdown(rows: list[dict]) -> str:
-    """Accuracies with 95% Wilson intervals as a Markdown table, and how often the teacher was the better reward."""
-    cells = {(r["seed"], r["name"], r["decoding"]): r for r in rows}
-    lines = ["| seed | policy | sampled | greedy |", "|---|---|---|---|"]
-    for seed, name in dict.fromkeys((r["seed"], r["name"]) for r in rows):
-        two = [cells[seed, name, decoding] for decoding in DECODINGS]
-        shown = [f"{r['accuracy']:.3f} ({r['ci95'][0]:.3f} to {r['ci95'][1]:.3f})" for r in two]
-        lines.append(f"| {seed} | {name} | {' | '.join(shown)} |")
+    """Accuracies with 95 % intervals as a Markdown table, and how often the teacher was the better reward."""
+    cells = {(r["name"], r["decoding"], r["seed"]): with_interval(r["accuracy"], *r["ci95"]) for r in rows}
+    seeds = list(dict.fromkeys(r["seed"] for r in rows))
+    lines = [[name, at, *(cells[name, at, seed] for seed in seeds)] for at in DECODINGS for name in POLICIES]
+    table = markdown_table(["policy", "decoding", *(f"seed {seed}" for seed in seeds)], lines, left=2)
     found = gains(rows)
     better = sum(g["under_teacher"] > g["under_own"] for g in found)
-    lines += ["", f"The student gained more under the teacher than under itself in {better} of {len(found)} rows."]
-    return "\n".join(lines) + "\n"
+    many = f"{better} of {len(found)} combinations of seed and decoding"
+    return f"{table}\nThe student gained more under the teacher's reward than under its own in {many}.\n"
+
+
+def committed_table() -> str:
+    """The README's table, from results/results.json."""
+    return markdown(json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))["policies"])
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -109,21 +114,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max_steps", type=int, default=480, help="steps of PPO")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; 2 is faster, on cores that are idle")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)
-    start, commit = time.perf_counter(), git_commit()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
+    start = time.perf_counter()
+    settings = {k: v for k, v in vars(args).items() if k not in ("output", "write_readme")}
+    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
     torch.set_num_threads(args.threads)
 
     heldout, tokenizer = write_splits(args.output / "data"), build_tokenizer()  # teacher and problems for all seeds
     size = {"hidden": args.teacher_hidden, "layers": 3, "steps": args.teacher_steps}
     imitate_expert(tokenizer, heldout, **size).save_pretrained(args.output / "teacher")
     tokenizer.save_pretrained(args.output / "teacher")
-    rows = [row for seed in args.seeds for row in one_seed(seed, heldout, args)]
+    rows = [row for seed in tqdm(args.seeds, desc="seeds") for row in one_seed(seed, heldout, args)]
     results = {"policies": rows, "gains": gains(rows), "recipe": RECIPE, "seconds": time.perf_counter() - start}
-    results |= {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "versions": versions()}
-    results |= {
-        "commit": commit,
-        "command": sys.argv if argv is None else ["scripts/experiments/distillation/distill.py", *argv],
-    }
+    results |= made
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     text = markdown(rows)
     (args.output / "results.md").write_text(text, encoding="utf-8")

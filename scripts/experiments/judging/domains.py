@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from rewards.frozen.encoding import encode_prompt, encode_response
-from train.tasks.arithmetic_model import build_model, fit
+from train.tasks.arithmetic_model import imitate
 
 DOMAINS = ("academy", "business", "literature", "entertainment")
 SYSTEM_LINES = {
@@ -112,9 +112,7 @@ def imitate_domains(
 ) -> Qwen2ForCausalLM:
     """A model trained on ``steps`` batches of answers to random ``questions`` in random domains, each after its
     domain's system line, or with probability ``unsteered`` after none; cross entropy over the answer and end token."""
-    torch.manual_seed(seed)
     rng = random.Random(f"train {seed}")
-    model = build_model(tokenizer, hidden, layers)
 
     def example() -> tuple[Tensor, Tensor]:
         domain, question = rng.choice(DOMAINS), rng.choice(questions)
@@ -123,10 +121,17 @@ def imitate_domains(
         response = encode_response(tokenizer, answer(question, domain, rng), append_eos=True)
         return torch.tensor(prompt + response), torch.tensor([-100] * len(prompt) + response)
 
-    def next_loss() -> Tensor:
+    def next_batch() -> tuple[Tensor, Tensor]:
         tokens, labels = zip(*(example() for _ in range(batch_size)), strict=True)
-        # padding on the right is seen by no token before it and has no label: no mask is needed
-        tokens, labels = pad_sequence(tokens, True), pad_sequence(labels, True, padding_value=-100)
-        return model(input_ids=tokens, labels=labels, use_cache=False).loss
+        return pad_sequence(tokens, True), pad_sequence(labels, True, padding_value=-100)
 
-    return fit(model, next_loss, steps, learning_rate, "four domains")
+    return imitate(
+        tokenizer,
+        next_batch,
+        seed=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        hidden=hidden,
+        layers=layers,
+        description="four domains",
+    )

@@ -9,25 +9,26 @@ them the base that may read the criterion itself. Writes results.json, results.m
 import argparse
 import json
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from styles import CRITERIA, imitate_styles, style_of
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.frozen.encoding import encode_prompt
 from rewards.reporting.intervals import wilson
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.arithmetic import build_tokenizer, solve, write_splits
 from train.tasks.arithmetic_evaluation import complete, read_prompts
 
-ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 RECIPE = "configs/demo/steer_ppo.yaml"
-LAUNCH = "-m accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
 
 
 def measure(name: str, folder: Path, prompts: list[str], criterion: str | None, seed: int) -> dict:
@@ -58,26 +59,29 @@ def one_seed(seed: int, args: argparse.Namespace) -> list[dict]:
         rows.append(measure(f"base that reads {style}", folder / "base", prompts, criterion, seed))
     for style, criterion in CRITERIA.items():
         output = folder / f"ppo_{style}"
-        command = [sys.executable, *LAUNCH.split(), "train/ppo_endorm.py", "--config", RECIPE, "--seed", str(seed)]
+        command = [*LAUNCH_ONE, str(ROOT / "train/ppo_endorm.py"), "--config", str(ROOT / RECIPE)]
+        rewards = json.dumps([{"name": "endorm", "system_prompt": criterion}])
+        command += ["--seed", str(seed), "--rewards", rewards]
         command += ["--model_name_or_path", str(folder / "base"), "--output_dir", str(output)]
         command += ["--dataset_name", str(folder / "data/train.jsonl"), "--max_steps", str(args.max_steps)]
-        rewards = json.dumps([{"name": "endorm", "system_prompt": criterion}])
-        subprocess.run([*command, "--rewards", rewards], cwd=ROOT, check=True)
+        run_stage(command, folder / f"ppo_{style}.txt")
         rows.append(measure(f"PPO under {style}", output, prompts, None, seed))
     return rows
 
 
 def markdown(rows: list[dict]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table, one policy after the other."""
+    lines = []
+    for policy in dict.fromkeys(r["policy"] for r in rows):
+        for r in (r for r in rows if r["policy"] == policy):
+            shares = [with_interval(r[style]["share"], *r[style]["ci95"]) for style in CRITERIA]
+            lines.append([policy, r["seed"], *shares, f"{r['accuracy']:.3f}", f"{r['mean_tokens']:.1f}"])
+    return markdown_table(["policy", "seed", *CRITERIA, "accuracy", "tokens"], lines)
 
-    def share(cell: dict) -> str:
-        return f"{cell['share']:.3f} ({cell['ci95'][0]:.3f} to {cell['ci95'][1]:.3f})"
 
-    lines = ["| seed | policy | terse | verbose | accuracy | tokens |", "|---|---|---|---|---|---|"]
-    for r in rows:
-        cells = [r["seed"], r["policy"], share(r["terse"]), share(r["verbose"])]
-        lines.append(f"| {' | '.join(map(str, cells))} | {r['accuracy']:.3f} | {r['mean_tokens']:.1f} |")
-    return "\n".join(lines) + "\n"
+def committed_table() -> str:
+    """The README's table, from results/results.json."""
+    return markdown(json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))["policies"])
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -110,17 +114,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max_steps", type=int, default=120, help="steps of PPO")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; 2 is faster, on cores that are idle")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)
-    start, commit = time.perf_counter(), git_commit()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
+    start = time.perf_counter()
+    settings = {k: v for k, v in vars(args).items() if k not in ("output", "write_readme")}
+    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
     torch.set_num_threads(args.threads)
 
-    rows = [row for seed in args.seeds for row in one_seed(seed, args)]
+    rows = [row for seed in tqdm(args.seeds, desc="seeds") for row in one_seed(seed, args)]
     results = {"policies": rows, "recipe": RECIPE, "criteria": CRITERIA, "seconds": time.perf_counter() - start}
-    results |= {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "versions": versions()}
-    results |= {
-        "commit": commit,
-        "command": sys.argv if argv is None else ["scripts/experiments/steering/steer.py", *argv],
-    }
+    results |= made
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     text = markdown(rows)
     (args.output / "results.md").write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from train.tasks.arithmetic import EXPERT_ERROR, N_STEPS, chain_responses, problem_arrays, sample_indices
-from train.tasks.arithmetic_model import build_model, fit, token_rows
+from train.tasks.arithmetic_model import imitate, token_rows
 
 CRITERIA = {"terse": "4=", "verbose": "8="}
 _STYLES = {"terse": re.compile(r"[0-9]{4}"), "verbose": re.compile(r"(=[0-9]){4}")}
@@ -63,12 +63,14 @@ def imitate_styles(
 ) -> Qwen2ForCausalLM:
     """A model trained on ``steps`` batches of demonstrations in both styles, half of them after a criterion; cross
     entropy over the response and end token."""
-    torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    model = build_model(tokenizer, hidden, layers)
-
-    def next_loss() -> Tensor:
-        tokens, labels = styled_demonstrations(batch_size, rng, heldout, tokenizer, EXPERT_ERROR)
-        return model(input_ids=tokens, labels=labels, use_cache=False).loss
-
-    return fit(model, next_loss, steps, learning_rate, "two styles")
+    return imitate(
+        tokenizer,
+        lambda: styled_demonstrations(batch_size, rng, heldout, tokenizer, EXPERT_ERROR),
+        seed=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        hidden=hidden,
+        layers=layers,
+        description="two styles",
+    )
