@@ -7,7 +7,6 @@ see what is kept. Writes results.json, results.md and collapse.png. About ten mi
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,13 @@ import yaml
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from rewards.reporting.tables import markdown_table, write_between
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 METRIC = "eval_rewards/demo_accuracy/mean"
 LABEL = "train.tasks.arithmetic.demo_accuracy"
 COLLAPSES = {  # name: the base, what differs from configs/demo/ppo.yaml, and why it goes wrong
@@ -78,13 +81,8 @@ def run(name: str, action: str, folder: Path, args) -> dict:
     }
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    launcher = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher, "train/ppo_endorm.py", "--config"]
-    with (output / "log.txt").open("w") as log:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*command, str(output / "recipe.yaml")], env=environment, stdout=log, stderr=log)
-    if done.returncode:
-        raise SystemExit(f"{name}, watch {action}: failed; the output is in {output / 'log.txt'}")
+    command = [*LAUNCH_ONE, "train/ppo_endorm.py", "--config", str(output / "recipe.yaml")]
+    run_stage(command, output / "log.txt")
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     watches = output / "watches.jsonl"
     return {
@@ -118,7 +116,25 @@ def summary(name: str, watched: dict, stopped: dict, kept: float) -> dict:
     }
 
 
+def table(rows: list[dict]) -> str:
+    """The rows of `summary` as a Markdown table."""
+    lines = []
+    for r in rows:
+        flag = f"{r['flagged']['watch']}, step {r['flagged']['step']}" if r["flagged"] else "none"
+        lost = "–" if r["lost_when_flagged"] is None else f"{r['lost_when_flagged']:.3f}"
+        best = f"{r['best']:.3f} (step {r['best_step']})"
+        lines.append([r["name"], best, f"{r['last']:.3f}", flag, lost, f"{r['kept']:.3f}"])
+    headings = ["collapse", "best held-out accuracy", "at the end", "first watch to trip", "lost by then"]
+    return markdown_table([*headings, "policy kept with `watch: stop`"], lines)
+
+
+def committed_table() -> str:
+    """The README's table, from results/results.json."""
+    return table(json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))["rows"])
+
+
 def draw(runs: dict, rows: list[dict], path: Path) -> None:
+    """Held-out accuracy and response length of each collapse over the steps, with the watches that tripped."""
     figure = Figure(figsize=(5.5 * len(rows), 4), layout="constrained")
     for axis, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows):
         axis.plot(*zip(*runs[row["name"]]["accuracy"]), label="held-out accuracy")
@@ -135,7 +151,18 @@ def draw(runs: dict, rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def make_bases(folder: Path, args: argparse.Namespace) -> None:
+    """Train the two bases that are not there yet."""
+    for name, changes in BASES.items():
+        if (folder / name / "tokenizer.json").is_file():  # written last
+            continue
+        command = [sys.executable, "scripts/experiments/arithmetic/make_base.py", "--output", str(folder / name)]
+        command += ["--data_dir", str(folder / "data"), "--seed", str(args.seed), "--steps", str(args.base_steps)]
+        run_stage([*command, "--n_heldout", str(2 * args.heldout), *changes], folder / f"{name}.txt")
+
+
 def main() -> None:
+    """Command line entry: bases, trainings, then the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/collapse"), help="folder for everything")
     parser.add_argument("--seed", type=int, default=0)
@@ -145,27 +172,15 @@ def main() -> None:
         "--heldout", type=int, default=2000, help="held-out prompts of an evaluation, and as many more at the end"
     )
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side, one thread each")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args()
-    os.chdir(Path(__file__).parents[3])
-    start = time.perf_counter()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
+    os.chdir(ROOT)
+    start, made = time.perf_counter(), record()
     torch.set_num_threads(1)
-    for name, changes in BASES.items():
-        base = args.output / name
-        if not (base / "tokenizer.json").is_file():  # written last
-            make = [
-                "--output",
-                base,
-                "--data_dir",
-                args.output / "data",
-                "--seed",
-                args.seed,
-                "--steps",
-                args.base_steps,
-            ]
-            make += ["--n_heldout", 2 * args.heldout, *changes]
-            subprocess.run(
-                [sys.executable, "scripts/experiments/arithmetic/make_base.py", *map(str, make)], check=True
-            )
+    make_bases(args.output, args)
     jobs = [(name, action) for name in COLLAPSES for action in ("warn", "stop")]
     with ThreadPoolExecutor(args.jobs) as pool:
         done = dict(zip(jobs, pool.map(lambda job: run(*job, args.output, args), jobs)))
@@ -181,17 +196,11 @@ def main() -> None:
         rows.append(summary(name, watched, stopped, kept))
         runs[name] = watched
     draw(runs, rows, args.output / "collapse.png")
-    lines = ["| collapse | best | at the end | first flag | lost by then | kept policy |", "|---|---|---|---|---|---|"]
-    for r in rows:
-        flag = f"{r['flagged']['watch']}, step {r['flagged']['step']}" if r["flagged"] else "none"
-        lost = "-" if r["lost_when_flagged"] is None else f"{r['lost_when_flagged']:.3f}"
-        best = f"{r['best']:.3f} (step {r['best_step']})"
-        lines.append(f"| {r['name']} | {best} | {r['last']:.3f} | {flag} | {lost} | {r['kept']:.3f} |")
-    report = {"rows": rows, "runs": runs, "seconds": time.perf_counter() - start, "versions": versions()}
-    report |= {"command": sys.argv, "commit": git_commit()}
+    report = {"rows": rows, "runs": runs, "seconds": time.perf_counter() - start} | made
     (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (args.output / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    text = table(rows)
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nWrote results.json, results.md and collapse.png to {args.output}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Writes results.json, results.md and judging.png. Takes two to three minutes on o
 import argparse
 import json
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -21,10 +20,20 @@ import numpy as np
 import torch
 from bradley_terry import fit_bradley_terry, reward, reward_model
 from domains import DOMAINS, SYSTEM_LINES
-from judging_report import column_winners, domain_cells, draw, judgement, labels_worth, markdown, share_beaten
+from judging_report import (
+    column_winners,
+    domain_cells,
+    draw,
+    judgement,
+    labels_worth,
+    markdown,
+    over_seeds,
+    share_beaten,
+)
 
 from rewards import EndoRM, FrozenBase
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.tables import write_between
 from train.tasks.arithmetic import (
     EXPERT_ERROR,
     N_STEPS,
@@ -36,6 +45,8 @@ from train.tasks.arithmetic import (
 )
 from train.tasks.arithmetic_model import imitate_expert, token_rows
 
+SCRIPT = Path(__file__)
+RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
 # The first setting is the one reported, chosen before any was measured. Alpha is 1 and rewards are summed in all.
 SETTINGS = [{"form": form, "discount": discount} for discount in (1.0, 0.95) for form in ("reward", "logprob")]
 # Of 3e-4, 1e-3 and 3e-3 the rate that was best for the rival at 4,096 labels, on a seed that is not reported.
@@ -123,6 +134,11 @@ def labels(args: argparse.Namespace) -> dict:
     }
 
 
+def committed_table() -> str:
+    """The README's table: a column for each file in results/."""
+    return over_seeds([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("seed*.json"))])
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line entry: both experiments, then the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -136,18 +152,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--domain_steps", type=int, default=300, help="training steps on the four domains")
     parser.add_argument("--expert_steps", type=int, default=700, help="training steps on the noisy expert")
     parser.add_argument("--least_steps", type=int, default=80, help="of Bradley-Terry, which else takes 4 epochs")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
     if min(args.questions, args.problems) < 2 or min(args.labels) < 1:
         parser.error("intervals need at least two --questions and two --problems, and --labels at least one pair")
     start = time.perf_counter()
+    settings = {k: v for k, v in vars(args).items() if k not in ("output", "seed", "write_readme")}
+    settings |= {"primary": SETTINGS[0], "bradley_terry": BRADLEY_TERRY}
+    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
     torch.set_num_threads(args.threads)
 
     results = {"steering": steering(args), "labels": labels(args)}
-    settings = {k: v for k, v in vars(args).items() if k not in ("output", "seed")}
-    results["settings"] = settings | {"primary": SETTINGS[0], "bradley_terry": BRADLEY_TERRY}
-    results |= {"seed": args.seed, "versions": versions(), "commit": git_commit()}
-    results["command"] = sys.argv if argv is None else ["scripts/experiments/judging/judge_domains.py", *argv]
-    results["seconds"] = time.perf_counter() - start
+    results |= {"seed": args.seed} | made | {"seconds": time.perf_counter() - start}
     args.output.mkdir(parents=True, exist_ok=True)
     draw(results, args.output / "judging.png")
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

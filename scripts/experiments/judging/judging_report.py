@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rewards.reporting.intervals import bootstrap_mean
+from rewards.reporting.tables import markdown_table, with_interval
 
 
 def share_beaten(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,41 +104,53 @@ def draw(results: dict, path: Path) -> None:
 
 
 def markdown(results: dict) -> str:
-    """Both experiments as Markdown tables, with sentences on what they show."""
-    return f"{_domains_markdown(results['steering'])}\n\n{_labels_markdown(results['labels'])}\n"
+    """Both experiments of one seed as Markdown tables, with sentences on what they show."""
+    return f"{_domains_markdown(results['steering'])}\n{_labels_markdown(results['labels'])}"
+
+
+def over_seeds(results: Sequence[dict]) -> str:
+    """The main figures of several seeds as one Markdown table, a column for each seed."""
+    columns = []
+    for run in results:
+        steering, labels = run["steering"], run["labels"]
+        diagonal = [cell["accuracy"] for cell in steering["cells"] if cell["row"] == cell["column"]]
+        rivals = [row for row in labels["bradley_terry"] if row["start"] == "from the noisy expert"]
+        column = {
+            "columns that their own system line wins": f"{steering['diagonal_wins']} of {len(steering['winners'])}",
+            "smallest and largest accuracy on the diagonal": f"{min(diagonal):.3f}, {max(diagonal):.3f}",
+            f"EndoRM on {labels['problems']:,} pairs, no label": f"**{_shown(labels['endorm'][0])}**",
+        }
+        named = {f"Bradley-Terry from the same LM, {row['labels']:,} labels": _shown(row) for row in rivals}
+        columns.append(column | named)
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    return markdown_table(["", *(f"seed {run['seed']}" for run in results)], rows)
 
 
 def _domains_markdown(steering: dict) -> str:
     columns, cells, ties = list(steering["winners"]), {}, {}
     for cell in steering["cells"]:
-        row = cell["row"]
-        cells.setdefault(row, []).append(_with_interval(cell, bold=row == cell["column"]))
+        row, shown = cell["row"], _shown(cell)
+        cells.setdefault(row, []).append(f"**{shown}**" if row == cell["column"] else shown)
         judge = "EndoRM" if row in steering["length_correlation"] else row
         ties[judge] = max(cell["ties"], ties.get(judge, 0.0))
     most_ties = ", ".join(f"{judge} {share:.3f}" for judge, share in ties.items())
     correlation = ", ".join(f"{row} {r:.2f}" for row, r in steering["length_correlation"].items())
-    return "\n".join(
-        [
-            f"Does a prompt steer the reward? Accuracy on {steering['questions']} held-out questions of preferring "
-            "the response of the column's domain to those of the other three, by EndoRM under the row's system line "
-            "(95% interval; ties are losses)",
-            "",
-            f"| judge | {' | '.join(columns)} |",
-            f"|---|{'---|' * len(columns)}",
-            *(f"| {row} | {' | '.join(shown)} |" for row, shown in cells.items()),
-            "",
-            f"The diagonal is the largest entry of {steering['diagonal_wins']} of {len(columns)} columns and of "
-            f"{steering['diagonal_largest_in_row']} of {len(columns)} rows. Most ties in a cell: {most_ties}. "
-            f"Correlation of EndoRM's reward with the number of words: {correlation}.",
-        ]
+    table = markdown_table(["judge", *columns], [[row, *shown] for row, shown in cells.items()])
+    return (
+        f"Does a prompt steer the reward? Accuracy on {steering['questions']} held-out questions of preferring "
+        "the response of the column's domain to those of the other three, by EndoRM under the row's system line "
+        f"(95 % interval; ties are losses)\n\n{table}\n"
+        f"The diagonal is the largest entry of {steering['diagonal_wins']} of {len(columns)} columns and of "
+        f"{steering['diagonal_largest_in_row']} of {len(columns)} rows. Most ties in a cell: {most_ties}. "
+        f"Correlation of EndoRM's reward with the number of words: {correlation}.\n"
     )
 
 
 def _labels_markdown(labels: dict) -> str:
-    def line(name: str, row: dict, k: int = 0) -> str:
-        above = _with_interval(row["endorm_above"], key="difference") if "endorm_above" in row else ""
-        accuracy = _with_interval(row, bold=row.get("primary", False))
-        return f"| {name} | {k:,} | {accuracy} | {row['ties']:.3f} | {above} |"
+    def line(name: str, row: dict, k: int = 0) -> list[str]:
+        above = _shown(row["endorm_above"], "difference") if "endorm_above" in row else ""
+        accuracy = f"**{_shown(row)}**" if row.get("primary", False) else _shown(row)
+        return [name, f"{k:,}", accuracy, f"{row['ties']:.3f}", above]
 
     rows = []
     for row in labels["endorm"]:
@@ -147,22 +160,15 @@ def _labels_markdown(labels: dict) -> str:
     rows.append(line("length only", labels["length_only"]))
     most = max(row["labels"] for row in labels["bradley_terry"])
     worth = ", ".join(f"{start} {f'{k:,}' if k else f'more than {most:,}'}" for start, k in labels["worth"].items())
-    return "\n".join(
-        [
-            f"How many labels is it worth? Accuracy on a right and a wrong response to each of {labels['problems']} "
-            "held-out problems (95% interval; ties are losses)",
-            "",
-            "| judge | labels | accuracy | ties | EndoRM (primary) is above by |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            f"Labels a Bradley-Terry reward model of the same size needs to judge as well: {worth}. EndoRM saw no "
-            f"label, but its model read {labels['demonstrations']:,} demonstrations of an expert that is right in "
-            f"{labels['expert_right']:.3f} of its responses.",
-        ]
+    table = markdown_table(["judge", "labels", "accuracy", "ties", "EndoRM (primary) is above by"], rows)
+    return (
+        f"How many labels is it worth? Accuracy on a right and a wrong response to each of {labels['problems']} "
+        f"held-out problems (95 % interval; ties are losses)\n\n{table}\n"
+        f"Labels a Bradley-Terry reward model of the same size needs to judge as well: {worth}. EndoRM saw no "
+        f"label, but its model read {labels['demonstrations']:,} demonstrations of an expert that is right in "
+        f"{labels['expert_right']:.3f} of its responses.\n"
     )
 
 
-def _with_interval(row: dict, bold: bool = False, key: str = "accuracy") -> str:
-    mark = "**" if bold else ""
-    return f"{mark}{row[key]:.3f}{mark} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})"
+def _shown(row: dict, key: str = "accuracy") -> str:
+    return with_interval(row[key], *row["ci95"])

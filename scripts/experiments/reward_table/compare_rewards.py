@@ -20,10 +20,13 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards import FrozenBase
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from rewards.reporting.tables import write_between
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 LABEL, TENTH = "train.tasks.arithmetic.demo_accuracy", "train.tasks.arithmetic.tenth_accuracy"
 ROWS = {  # name: algorithm, rewards of its recipe, other fields
     "EndoRM dense": ("ppo", [{"name": "endorm"}], {}),
@@ -91,7 +94,31 @@ def measured(name: str, seed: int, folder: Path, output: Path, n: int) -> dict:
     return row | {"steps": [h["step"] for h in history if key in h], "accuracy": [h[key] for h in history if key in h]}
 
 
+def committed_table() -> str:
+    """The README's table, from results/results.json."""
+    report = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+    return markdown(report["rows"], report["controls"]["low_temperature"])
+
+
+def make_bases(folders: dict[int, Path], args: argparse.Namespace) -> list[dict]:
+    """The base of each seed, trained if it is not there yet: what `measure` says of it, and its accuracy when cold."""
+    bases = []
+    for seed, folder in tqdm(folders.items(), desc="bases"):
+        base, data = folder / "base", folder / "data"
+        if not (base / "tokenizer.json").is_file():  # written last
+            command = [sys.executable, "scripts/experiments/arithmetic/make_base.py", "--output", str(base)]
+            command += ["--data_dir", str(data), "--seed", str(seed), "--steps", str(args.base_steps)]
+            run_stage(command, folder / "base.txt")
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        tokenizer, prompts = AutoTokenizer.from_pretrained(base), read_prompts(data / "heldout.jsonl", args.n)
+        cold = evaluate("base", model, tokenizer, prompts, "low_temperature", seed)["accuracy"]
+        row = measure("base", model, FrozenBase(model), tokenizer, prompts, seed)
+        bases.append(row | {"low_temperature": cold})
+    return bases
+
+
 def main() -> None:
+    """Command line entry: bases, trainings, then the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/compare_rewards"), help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -100,34 +127,20 @@ def main() -> None:
     parser.add_argument("--base_steps", type=int, default=700, help="training steps of each seed's base")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
     for name in args.rewards:
         if name not in (*ROWS, *CONTINUED) or CONTINUED.get(name, name) not in args.rewards:
             parser.error(f"no row {name!r}, or one that goes on from a row that is not there; rows are {NAMES}")
-    os.chdir(Path(__file__).parents[3])
+    os.chdir(ROOT)
+    made = record({k: v for k, v in vars(args).items() if k not in ("output", "write_readme")})
     start, folders = time.perf_counter(), {seed: args.output / f"seed{seed}" for seed in args.seeds}
     torch.set_num_threads(1)
 
-    bases = []
-    for seed, folder in tqdm(folders.items(), desc="bases"):
-        base = folder / "base"
-        if not (base / "tokenizer.json").is_file():  # written last
-            make = [
-                "scripts/experiments/arithmetic/make_base.py",
-                "--output",
-                base,
-                "--data_dir",
-                folder / "data",
-                "--seed",
-                seed,
-            ]
-            run_stage([sys.executable, *map(str, make), "--steps", str(args.base_steps)], folder / "base.txt")
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        tokenizer, prompts = AutoTokenizer.from_pretrained(base), read_prompts(folder / "data/heldout.jsonl", args.n)
-        cold = evaluate("base", model, tokenizer, prompts, "low_temperature", seed)["accuracy"]
-        row = measure("base", model, FrozenBase(model), tokenizer, prompts, seed)
-        bases.append(row | {"low_temperature": cold})
-
+    bases = make_bases(folders, args)
     todo = [(name, seed) for seed in args.seeds for name in args.rewards]
     todo.sort(key=lambda job: job[0] in CONTINUED)
     firsts = [job for job in todo if job[0] not in CONTINUED]
@@ -151,16 +164,12 @@ def main() -> None:
         "controls": controls,
         "runs": [{"name": n, "seed": s} | {k: v for k, v in r.items() if k != "steps"} for (n, s), r in runs.items()],
         "recipes": {name: {"algorithm": a, "rewards": r} | f for name, (a, r, f) in ROWS.items()},
-        "settings": {k: v for k, v in vars(args).items() if k != "output"},
         "seconds_of_this_start": time.perf_counter() - start,
-        "versions": versions(),
-        "command": sys.argv,
-        "commit": git_commit(),
-    }
+    } | made
     (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = markdown(rows, controls["low_temperature"])
-    (args.output / "results.md").write_text(text + "\n", encoding="utf-8")
-    print(f"{text}\n\nWrote results.json, results.md and compare_rewards.png to {args.output}")
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nWrote results.json, results.md and compare_rewards.png to {args.output}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from rewards import FrozenBase
 from rewards.reporting.intervals import student
+from rewards.reporting.tables import markdown_table, with_interval
 from train.tasks.arithmetic_evaluation import complete, evaluate
 
 COLLAPSE = 0.10  # loss of sampled or greedy accuracy from which a row is called a collapse
@@ -77,20 +78,12 @@ def summarise(
 
 def markdown(rows: Sequence[Mapping], cold: Sequence[float]) -> str:
     """The table; ``cold`` holds the bases' accuracies at low temperature, one a seed."""
-    lines = [
-        "| reward | sampled | greedy | tokens | entropy (nats a token) | KL (nats a response) | |",
-        "|---|---|---|---|---|---|---|",
-        f"| base, temperature 0.3 | {_span(student(cold), 3)} | | | | | control |",
-    ]
+    lines = [["base, temperature 0.3", with_interval(*student(cold)), "", "", "", "", "control"]]
     for row in rows:
-        cells = [_span(row[key], digits) for key, digits in zip(MEASURES, (3, 3, 2, 3, 2))]
-        lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['verdict']} |")
-    return "\n".join(lines)
-
-
-def _span(numbers: Sequence[float], digits: int) -> str:
-    mean, low, high = numbers
-    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+        cells = [with_interval(*row[key], f".{digits}f") for key, digits in zip(MEASURES, (3, 3, 2, 3, 2))]
+        lines.append([row["name"], *cells, row["verdict"]])
+    headings = ["reward", "sampled", "greedy", "tokens", "entropy (nats a token)", "KL (nats a response)", "verdict"]
+    return markdown_table(headings, lines)
 
 
 def draw(rows: Sequence[Mapping], controls: Mapping, curves: Mapping[str, Sequence], path: Path) -> None:

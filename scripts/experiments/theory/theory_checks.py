@@ -90,111 +90,147 @@ def margin_errors(totals: np.ndarray, reference: np.ndarray) -> float:
     return float(np.ptp(totals - reference, axis=1).max())
 
 
-def identity_errors(d: Draws, rng: np.random.Generator) -> dict[str, float]:
-    """Largest absolute error of each identity over the draws."""
-    s, alpha, b = d.successors, d.alpha, d.kl_coef
-    a, column = alpha[:, None, None], b[:, None, None]
-    power = 1 + alpha / b
-    error = {}
+def largest_error(found, expected) -> float:
+    """Largest absolute difference of two arrays, or of two lists of arrays."""
+    pairs = zip(found, expected, strict=True) if isinstance(found, list) else [(found, expected)]
+    return max(float(np.abs(x - y).max()) for x, y in pairs)
 
-    def compare(name: str, found, expected) -> None:
-        pairs = zip(found, expected, strict=True) if isinstance(found, list) else [(found, expected)]
-        error[name] = max(float(np.abs(x - y).max()) for x, y in pairs)
 
-    r_hat, v_hat = endogenous_reward(s, d.logits, alpha, d.terminal)
-    by_policy = [a * x + v_hat[h][..., None] - v_hat[h + 1][:, s[h]] for h, x in enumerate(d.imitator)]
-    compare("eq. 12: Q - V' is alpha log pi_hat + V - V'", r_hat, by_policy)
-    log_p, totals = response_sums(s, d.imitator), response_sums(s, r_hat)
-    compare(
-        "eq. 12: r^ of a response telescopes to alpha log P_hat + V(s_1) - V(end)",
-        totals,
-        alpha[:, None] * log_p + v_hat[0] - d.terminal,
-    )
+def normalised(log_weights: np.ndarray) -> np.ndarray:
+    """Log-probabilities of responses [D, N] from their logs of weights."""
+    return log_weights - logsumexp(log_weights, axis=1, keepdims=True)
+
+
+class Extracted:
+    """The reward r^ of the imitators of some draws, and what several identities need of it.
+
+    `rewards` and `values` are layers; of whole responses, [D, N], `log_p` holds the imitator's log-probabilities,
+    `totals` the sums of r^, and `sharper` the log-probabilities of P_hat^(1 + alpha / b).
+    """
+
+    def __init__(self, d: Draws):
+        self.rewards, self.values = endogenous_reward(d.successors, d.logits, d.alpha, d.terminal)
+        self.log_p, self.totals = (response_sums(d.successors, x) for x in (d.imitator, self.rewards))
+        self.power = 1 + d.alpha / d.kl_coef
+        self.sharper = normalised(self.power[:, None] * self.log_p)
+
+
+def telescoping_errors(d: Draws, r_hat: Extracted) -> dict[str, float]:
+    """Eq. 12: the reward r^ and the expert's own reward, of a token and of a whole response."""
+    s, a, v = d.successors, d.alpha[:, None, None], r_hat.values
+    by_policy = [a * x + v[h][..., None] - v[h + 1][:, s[h]] for h, x in enumerate(d.imitator)]
+    telescoped = d.alpha[:, None] * r_hat.log_p + v[0] - d.terminal
     log_e, true_totals = response_sums(s, d.expert), response_sums(s, d.rewards)
-    compare(
-        "eq. 12: r* of a response is alpha log P_E + V*(s_1)",
-        true_totals,
-        alpha[:, None] * log_e + d.expert_v[:, None],
-    )
-    best = (np.exp(response_sums(s, mode(s, r_hat))) * log_p).sum(1)
-    compare("RL: the hard argmax of r^ is the imitator's likeliest response", best, log_p.max(1))
+    of_expert = d.alpha[:, None] * log_e + d.expert_v[:, None]
+    return {
+        "eq. 12: Q - V' is alpha log pi_hat + V - V'": largest_error(r_hat.rewards, by_policy),
+        "eq. 12: r^ of a response telescopes to alpha log P_hat + V(s_1) - V(end)": largest_error(
+            r_hat.totals, telescoped
+        ),
+        "eq. 12: r* of a response is alpha log P_E + V*(s_1)": largest_error(true_totals, of_expert),
+    }
 
-    q, _, again = soft_optimal(s, r_hat, alpha)
-    compare("RL: soft RL on r^ at alpha returns the imitator", again, d.imitator)
+
+def soft_rl_errors(d: Draws, r_hat: Extracted, rng: np.random.Generator) -> dict[str, float]:
+    """What hard and soft RL on r^ return, and the reward that can be extracted from it again (section 3.3)."""
+    s, alpha, log_p = d.successors, d.alpha, r_hat.log_p
+    a = alpha[:, None, None]
+    best = (np.exp(response_sums(s, mode(s, r_hat.rewards))) * log_p).sum(1)
+    q, _, again = soft_optimal(s, r_hat.rewards, alpha)
     soft_gap = d.expert_v - value(s, [r - a * x for r, x in zip(d.rewards, d.imitator, strict=True)], d.imitator)
-    compare(
-        "RL: with entropy counted, the imitator's gap is alpha KL(P_hat || P_E)",
-        soft_gap,
-        alpha * (np.exp(log_p) * (log_p - log_e)).sum(1),
-    )
+    divergence = (np.exp(log_p) * (log_p - response_sums(s, d.expert))).sum(1)
     offset = [x + rng.normal(scale=3, size=(*x.shape[:2], 1)) for x in q]
     second, _ = endogenous_reward(s, offset, alpha, rng.normal())
-    error["3.3: the policy of soft RL at alpha has the margins of r^"] = margin_errors(
-        response_sums(s, second), totals
-    )
-    colder, _, _ = soft_optimal(s, r_hat, b)
-    second, _ = endogenous_reward(s, colder, b)
-    error["3.3: so has that of soft RL at any temperature, extracted at that temperature"] = margin_errors(
-        response_sums(s, second), totals
-    )
+    colder, _, _ = soft_optimal(s, r_hat.rewards, d.kl_coef)
+    other, _ = endogenous_reward(s, colder, d.kl_coef)
+    return {
+        "RL: the hard argmax of r^ is the imitator's likeliest response": largest_error(best, log_p.max(1)),
+        "RL: soft RL on r^ at alpha returns the imitator": largest_error(again, d.imitator),
+        "RL: with entropy counted, the imitator's gap is alpha KL(P_hat || P_E)": largest_error(
+            soft_gap, alpha * divergence
+        ),
+        "3.3: the policy of soft RL at alpha has the margins of r^": margin_errors(
+            response_sums(s, second), r_hat.totals
+        ),
+        "3.3: so has that of soft RL at any temperature, extracted at that temperature": margin_errors(
+            response_sums(s, other), r_hat.totals
+        ),
+    }
 
-    sharper = power[:, None] * log_p
-    sharper -= logsumexp(sharper, axis=1, keepdims=True)
-    _, f, optimum = soft_optimal(s, r_hat, b, d.imitator)
-    compare(
-        "KL: at discount 1 the optimum is P_hat^(1 + alpha/b), normalised over whole responses",
-        response_sums(s, optimum),
-        sharper,
-    )
-    second, _ = endogenous_reward(s, [a * x for x in optimum], alpha)
-    error["3.3: the policy of RL with a KL penalty has margins 1 + alpha/b times as large"] = margin_errors(
-        response_sums(s, second), power[:, None] * totals
-    )
+
+def kl_errors(d: Draws, r_hat: Extracted, other: Layers) -> dict[str, float]:
+    """The optimum under a KL penalty at discount 1, a second round from it, and any `other` policy beside it."""
+    s, b = d.successors, d.kl_coef
+    a, power = d.alpha[:, None, None], r_hat.power[:, None]
+    _, f, optimum = soft_optimal(s, r_hat.rewards, b, d.imitator)
+    second, _ = endogenous_reward(s, [a * x for x in optimum], d.alpha)
     _, _, again = soft_optimal(s, second, b, optimum)
-    twice = power[:, None] * sharper
-    compare(
-        "3.3: a second round from it, KL to it, has the optimum P_hat^((1 + alpha/b)^2)",
-        response_sums(s, again),
-        twice - logsumexp(twice, 1, keepdims=True),
-    )
-
-    other = random_imitator(rng, d.imitator, np.full(len(alpha), 2.0))
     log_o = response_sums(s, other)
-    objective = (np.exp(log_o) * (totals - b[:, None] * (log_o - log_p))).sum(1)
-    missed = b * (np.exp(log_o) * (log_o - sharper)).sum(1)
-    compare("KL: no policy is above it, J = J_max - b KL(pi || optimum)", objective, f[0][:, 0] - missed)
+    objective = (np.exp(log_o) * (r_hat.totals - b[:, None] * (log_o - r_hat.log_p))).sum(1)
+    missed = b * (np.exp(log_o) * (log_o - r_hat.sharper)).sum(1)
+    return {
+        "KL: at discount 1 the optimum is P_hat^(1 + alpha/b), normalised over whole responses": largest_error(
+            response_sums(s, optimum), r_hat.sharper
+        ),
+        "3.3: the policy of RL with a KL penalty has margins 1 + alpha/b times as large": margin_errors(
+            response_sums(s, second), power * r_hat.totals
+        ),
+        "3.3: a second round from it, KL to it, has the optimum P_hat^((1 + alpha/b)^2)": largest_error(
+            response_sums(s, again), normalised(power * r_hat.sharper)
+        ),
+        "KL: no policy is above it, J = J_max - b KL(pi || optimum)": largest_error(objective, f[0][:, 0] - missed),
+    }
 
-    discount, floor = rng.random(), rng.random() / 2
-    weights = np.maximum(discount ** np.arange(d.horizon), floor)
-    _, _, optimum = soft_optimal(s, [w * r for w, r in zip(weights, r_hat, strict=True)], b, d.imitator)
-    exponents = 1 + weights * (alpha / b)[:, None]
+
+def weighted_optimum(d: Draws, r_hat: Extracted, weights: np.ndarray) -> np.ndarray:
+    """Log-probabilities [D, N] of the optimum where the reward of token h alone is weighted by weights[h]: falling
+    powers of the imitator, times a factor in V wherever the weight drops."""
+    exponents = 1 + weights * (d.alpha / d.kl_coef)[:, None]
     lead = [e[:, None, None] * x for e, x in zip(exponents.T, d.imitator, strict=True)]
-    drop = [np.zeros(1), *(w - u for w, u in zip(weights, weights[1:], strict=False))]
-    states = [x - (g / column) * v[..., None] for x, g, v in zip(lead, drop, v_hat, strict=False)]
-    closed = response_sums(s, states)
-    closed -= logsumexp(closed, axis=1, keepdims=True)
-    compare(
-        "discount: weights max(discount^h, floor) give falling powers, times exp(-drop * V / b)",
-        response_sums(s, optimum),
-        closed,
-    )
+    drop, b = [np.zeros(1), *(w - u for w, u in zip(weights, weights[1:], strict=False))], d.kl_coef[:, None, None]
+    states = [x - (g / b) * v[..., None] for x, g, v in zip(lead, drop, r_hat.values, strict=False)]
+    return normalised(response_sums(d.successors, states))
 
-    _, f, optimum = soft_optimal(s, r_hat, b, d.imitator, discount)
+
+def discount_errors(d: Draws, r_hat: Extracted, other: Layers, rng: np.random.Generator) -> dict[str, float]:
+    """The optimum under a KL penalty where the reward alone is weighted, and where the KL is discounted too."""
+    s, alpha, b = d.successors, d.alpha, d.kl_coef
+    a, column = alpha[:, None, None], b[:, None, None]
+    discount, floor = rng.random(), rng.random() / 2
     fade = discount ** np.arange(d.horizon)
+    weights = np.maximum(fade, floor)
+    rewards = [w * r for w, r in zip(weights, r_hat.rewards, strict=True)]
+    _, _, weighted = soft_optimal(s, rewards, b, d.imitator)
+
+    _, f, optimum = soft_optimal(s, r_hat.rewards, b, d.imitator, discount)
     lost, seen = 0.0, np.ones((len(alpha), 1))
     for h, (x, y) in enumerate(zip(other, optimum, strict=True)):
         here = np.exp(x) * seen[..., None]
         lost = lost + fade[h] * b * (here * (x - y)).sum((1, 2))
         seen = here.reshape(len(alpha), -1)
-    gains = [r - column * (x - y) for r, x, y in zip(r_hat, other, d.imitator, strict=True)]
-    objective = (np.exp(log_o) * response_sums(s, gains, fade)).sum(1)
-    compare("discount: with reward and KL discounted, no policy is above the soft DP's", objective, f[0][:, 0] - lost)
-    log_prob_form = [a * x for x in d.imitator]
-    _, _, optimum = soft_optimal(s, log_prob_form, b, d.imitator, 0.0)
-    tempered = [power[:, None, None] * x for x in d.imitator]
+    gains = [r - column * (x - y) for r, x, y in zip(r_hat.rewards, other, d.imitator, strict=True)]
+    objective = (np.exp(response_sums(s, other)) * response_sums(s, gains, fade)).sum(1)
+
+    _, _, myopic = soft_optimal(s, [a * x for x in d.imitator], b, d.imitator, 0.0)
+    tempered = [r_hat.power[:, None, None] * x for x in d.imitator]
     tempered = [x - logsumexp(x, -1, keepdims=True) for x in tempered]
-    compare("discount: the log-prob form at discount 0 tempers each token by itself", optimum, tempered)
-    return error
+    return {
+        "discount: weights max(discount^h, floor) give falling powers, times exp(-drop * V / b)": largest_error(
+            response_sums(s, weighted), weighted_optimum(d, r_hat, weights)
+        ),
+        "discount: with reward and KL discounted, no policy is above the soft DP's": largest_error(
+            objective, f[0][:, 0] - lost
+        ),
+        "discount: the log-prob form at discount 0 tempers each token by itself": largest_error(myopic, tempered),
+    }
+
+
+def identity_errors(d: Draws, rng: np.random.Generator) -> dict[str, float]:
+    """Largest absolute error of each identity over the draws."""
+    r_hat = Extracted(d)
+    errors = telescoping_errors(d, r_hat) | soft_rl_errors(d, r_hat, rng)
+    other = random_imitator(rng, d.imitator, np.full(len(d.alpha), 2.0))
+    return errors | kl_errors(d, r_hat, other) | discount_errors(d, r_hat, other, rng)
 
 
 def pair_of_responses(rng: np.random.Generator, vocabulary: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,17 @@
-"""The report on the theory: a summary of the draws, one figure, and the page of verdicts, arguments and numbers."""
+"""The report on the theory: a summary of the draws, one figure, and the page of verdicts and numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from theory_verdicts import TOLERANCE, percent, shown
+from theory_verdicts import TOLERANCE, share_shown, shown
 
 from rewards.reporting.intervals import bootstrap_mean
+from rewards.reporting.tables import markdown_table
 from rewards.theory.bounds import preference_sharp
 
+ARGUMENTS = "scripts/experiments/theory/arguments.md"
 BANDS = ((0.001, 0.01), (0.01, 0.1), (0.1, 1.0))  # of eps
 LONG = 6  # tokens; tightness is also told for responses of at least that many
 BELOW = ("certain", "worst_mode_below_expert", "own_mode_below_expert")
@@ -81,61 +83,85 @@ def draw(growth: list[dict], theorem_1: np.ndarray, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def table(header: str, rows: list[str]) -> list[str]:
-    """Lines of a Markdown table with an empty line before it."""
-    return ["", header, "|---" * (header.count("|") - 1) + "|", *rows]
+def identity_table(drawn: Mapping) -> str:
+    """The largest error of each identity, as a Markdown table."""
+    return markdown_table(["identity", "largest error"], [[n, f"{e:.1e}"] for n, e in drawn["identities"].items()])
 
 
-def markdown(results: dict, arguments: Mapping[str, str]) -> str:
-    """Verdicts first, then the argument of each section, then all numbers."""
-    drawn = results["draws"]
-    lines = ["# The theory in numbers", "", arguments["setting"], "", "## Verdicts", ""]
-    for name, found in results["verdicts"].items():
-        passed = "all checks passed" if found["passed"] else "CHECKS FAILED"
-        lines += [f"**{name}** ({passed}). {found['verdict']}", ""]
-    lines += ["![Theorem 1, and the growth of the gaps of Theorem 2](theory.png)", "", "## Arguments", ""]
-    lines += [f"**{name}.** {text}\n" for name, text in arguments.items() if name != "setting"]
-    lines += [f"## Numbers: {drawn['draws']:,} random token MDPs, and constructions"]
-    identities = [f"| {name.replace('|', chr(92) + '|')} | {e:.1e} |" for name, e in drawn["identities"].items()]
-    lines += table("| identity | largest error |", identities)
+def bound_table(drawn: Mapping) -> str:
+    """Of each bound how often it was broken and how much of it was reached, as a Markdown table."""
     rows = []
     for name, row in drawn["bounds"].items():
         keys = ("largest_share", "largest_share_long", "median_share")
-        shares = " | ".join(f"{row[key]:.4f}" if key in row else "" for key in keys)
-        rows.append(f"| {name} | {row['draws']:,} | {row['violations']} | {shares} |")
-    lines += table(f"| bound | draws | violations | largest share | at H >= {LONG} | median share |", rows)
-    rows = []
-    for row in drawn["hard_rl_by_eps"]:
-        cells = " | ".join(percent(row[name]) for name in BELOW)
-        rows.append(f"| {row['eps'][0]:g} to {row['eps'][1]:g} | {row['draws']:,} | {cells} |")
-    lines += ["", "Hard RL below the expert: at the worst imitator, and for the one that was drawn."]
-    lines += table("| eps | draws | entropies rule it out | at the worst | for the drawn |", rows)
+        shares = [f"{row[key]:.4f}" if key in row else "" for key in keys]
+        rows.append([name, f"{row['draws']:,}", row["violations"], *shares])
+    headings = ["bound", "draws", "violations", "largest share", f"at H >= {LONG}", "median share"]
+    return markdown_table(headings, rows)
+
+
+def hard_rl_table(drawn: Mapping) -> str:
+    """By eps how often hard RL is below the expert, as a Markdown table."""
     rows = [
-        f"| {row['discount']:g} | {row['whole']:.4f} | {row['token']:.4f} | {row['offsets']:.4f} |"
+        [f"{row['eps'][0]:g} to {row['eps'][1]:g}", f"{row['draws']:,}", *(share_shown(row[name]) for name in BELOW)]
+        for row in drawn["hard_rl_by_eps"]
+    ]
+    return markdown_table(["eps", "draws", "entropies rule it out", "at the worst", "for the drawn"], rows)
+
+
+def discount_table(drawn: Mapping) -> str:
+    """Where the optimum goes as the discount falls, as a Markdown table."""
+    rows = [
+        [f"{row['discount']:g}", *(f"{row[name]:.4f}" for name in ("whole", "token", "offsets"))]
         for row in drawn["discounted_optima"]
     ]
-    lines += [
-        "",
-        "KL penalty b = alpha, reward and KL discounted. Mean total variation over responses of the optimum:",
-    ]
-    lines += table(
-        "| discount | log-prob form to sharpened responses | to tempered tokens | Q - V form, two sets of logits |",
-        rows,
-    )
-    lines += [
-        "",
-        "Worst gaps. Intervals: of a regression for constructions, of a bootstrap over draws for random MDPs; no",
-        "exponent where a gap is not positive (hard RL is then above the expert). Share: of the sharpened bound, at",
-        "the last point.",
-    ]
+    form = "log-prob form to sharpened responses"
+    return markdown_table(["discount", form, "to tempered tokens", "Q - V form, two sets of logits"], rows)
+
+
+def growth_table(growth: Sequence[Mapping]) -> str:
+    """How the worst gaps grow with the horizon or with eps, as a Markdown table."""
     rows = []
-    for row in results["growth"]:
+    for row in growth:
         fixed = f"{'eps' if row['variable'] == 'H' else 'H'} = {row['fixed']:g}"
         at = f"{row['variable']} = {row['at'][0]:g} to {row['at'][-1]:g}"
         last = "" if row["last"] is None else f"{row['last']:.3f}"
         share = f"{row['share_of_bound'][-1]:.4f}" if row["gap"][-1] > TOLERANCE else ""
-        gaps = f"{row['gap'][0]:.3g} | {row['gap'][-1]:.3g} | {share}"
-        where = f"{row['policy']} | {row['where']} | {row['alpha']} | {fixed}"
-        rows.append(f"| {where} | {at} | {shown(row)} | {last} | {gaps} |")
-    header = "| policy | where | alpha | fixed | range | exponent (95 %) | at the end | first gap | last gap | share |"
-    return "\n".join([*lines, *table(header, rows)]) + "\n"
+        gaps = [f"{row['gap'][0]:.3g}", f"{row['gap'][-1]:.3g}", share]
+        rows.append([row["policy"], row["where"], row["alpha"], fixed, at, shown(row), last, *gaps])
+    headings = ["policy", "where", "alpha", "fixed", "range", "exponent (95 %)", "at the end", "first gap", "last gap"]
+    return markdown_table([*headings, "share"], rows, left=5)
+
+
+def short_table(results: Mapping) -> str:
+    """What the README shows: the bounds of the theorems, and the exponents on the constructions."""
+    bounds = {n: row for n, row in results["draws"]["bounds"].items() if n.startswith("Theorem")}
+    growth = [row for row in results["growth"] if row["where"] not in ("tree", "graph") and row["gap"][-1] > TOLERANCE]
+    return f"{bound_table({'bounds': bounds})}\n{growth_table(growth)}"
+
+
+def markdown(results: Mapping) -> str:
+    """The page of one run: verdicts first, then all numbers."""
+    drawn = results["draws"]
+    lines = ["# The theory in numbers", ""]
+    lines += [f"The notation and the arguments are in `{ARGUMENTS}`. V counts no entropy unless said.", ""]
+    lines += ["## Verdicts", ""]
+    for name, found in results["verdicts"].items():
+        passed = "all checks passed" if found["passed"] else "CHECKS FAILED"
+        lines += [f"**{name}** ({passed}). {found['verdict']}", ""]
+    lines += ["![Theorem 1, and the growth of the gaps of Theorem 2](theory.png)", ""]
+    lines += [f"## Numbers: {drawn['draws']:,} random token MDPs, and constructions", ""]
+    lines += [identity_table(drawn), bound_table(drawn)]
+    lines += ["Hard RL below the expert: at the worst imitator, and for the one that was drawn.", ""]
+    lines += [hard_rl_table(drawn)]
+    lines += [
+        "KL penalty b = alpha, reward and KL discounted. Mean total variation of the optimum over responses:",
+        "",
+    ]
+    lines += [discount_table(drawn)]
+    lines += [
+        "Worst gaps. Intervals: of a regression for constructions, of a bootstrap over draws for random MDPs; no",
+        "exponent where a gap is not positive (hard RL is then above the expert). Share: of the sharpened bound, at",
+        "the last point.",
+        "",
+    ]
+    return "\n".join([*lines, growth_table(results["growth"])])

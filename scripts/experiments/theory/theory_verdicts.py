@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rewards.reporting.tables import percent, with_interval
 from rewards.theory.bounds import imitation_paper
 
 TOLERANCE = 1e-9
@@ -54,7 +55,7 @@ def shown(row: dict) -> str:
     """The exponent with its interval."""
     if row["exponent"] is None:
         return "none"
-    return f"{row['exponent']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})"
+    return with_interval(row["exponent"], *row["ci95"])
 
 
 def by_alpha(rows: Iterable[dict]) -> str:
@@ -69,12 +70,12 @@ def last_doubling(rows: Iterable[dict]) -> str:
 
 def interval(row: dict) -> str:
     """A mean with its interval."""
-    return f"{row['mean']:.4f} ({row['ci95'][0]:.4f} to {row['ci95'][1]:.4f})"
+    return with_interval(row["mean"], *row["ci95"], form=".4f")
 
 
-def percent(share: float | None) -> str:
+def share_shown(share: float | None) -> str:
     """A share as a percentage; it is None where nothing was drawn."""
-    return "none drawn" if share is None else f"{100 * share:.1f} %"
+    return "none drawn" if share is None else f"{percent(share)} %"
 
 
 def preferences(drawn: dict) -> dict:
@@ -153,7 +154,7 @@ def hard_rl(drawn: dict, growth: list[dict]) -> dict:
     ):  # fmt: skip
         broken = limit[name]["violations"]
         verdict.say(not broken, f"Never below {condition}.", f"Below in {broken:,} draws even {condition}.")
-    shares = [f"{percent(r['worst_mode_below_expert'])} for eps in {r['eps']}" for r in drawn["hard_rl_by_eps"]]
+    shares = [f"{share_shown(r['worst_mode_below_expert'])} for eps in {r['eps']}" for r in drawn["hard_rl_by_eps"]]
     verdict.sentences.append(f"Else it can be: at the worst imitator in {', '.join(shares)} (random MDPs).")
     return verdict.result()
 
@@ -193,7 +194,7 @@ def second_round(drawn: dict) -> dict:
         f"second round sharpens again: value gained a token, in units of R, random MDPs: {found}.",
         f"With a KL penalty no gain by a second round is shown: {found}.",
     )
-    share = f"{percent(drawn['undefined_margins'])} of the margins between two responses are undefined"
+    share = f"{share_shown(drawn['undefined_margins'])} of the margins between two responses are undefined"
     yes = f"After hard RL there is no reward to extract: a deterministic policy has no finite logits, {share}."
     verdict.say(drawn["undefined_margins"] > 0, yes, f"After hard RL {share}.")
     return verdict.result()

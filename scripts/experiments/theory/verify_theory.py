@@ -13,14 +13,26 @@ import sys
 import time
 from pathlib import Path
 
-import scipy
-from theory_arguments import ARGUMENTS
 from theory_checks import SIZES, verify_draws
 from theory_growth import constructed_growth, random_growth
-from theory_report import draw, markdown, summary
+from theory_report import draw, markdown, short_table, summary
 from theory_verdicts import verdicts
 
-from rewards.reporting.record import git_commit, versions
+from rewards.reporting.record import record
+from rewards.reporting.tables import write_between
+
+SCRIPT = Path(__file__)
+RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
+
+
+def committed() -> dict:
+    """What results/results.json holds."""
+    return json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+
+
+def committed_table() -> str:
+    """The README's tables, from results/results.json."""
+    return short_table(committed())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,25 +42,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
     parser.add_argument("--draws", type=int, default=12_000, help=f"random MDPs, spread over {len(SIZES)} sizes")
     parser.add_argument("--growth_draws", type=int, default=200, help="random MDPs for each point of a growth curve")
+    said = "only write the tables of results/ to the README, and the page theory.md beside them"
+    parser.add_argument("--write_readme", action="store_true", help=said)
     args = parser.parse_args(argv)
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        (RESULTS / "theory.md").write_text(markdown(committed()), encoding="utf-8")
+        return 0
     if args.draws < len(SIZES) or args.growth_draws < 2:
         parser.error(f"--draws must be at least {len(SIZES)}, one for each size, and --growth_draws at least 2")
     start, cpu_start = time.perf_counter(), time.process_time()
+    settings = {"draws": args.draws, "growth_draws": args.growth_draws}
+    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
 
     drawn = verify_draws(args.draws, args.seed)
     results = {"draws": summary(drawn), "growth": constructed_growth() + random_growth(args.growth_draws, args.seed)}
     results["verdicts"] = verdicts(results["draws"], results["growth"])
     results["passed"] = all(found["passed"] for found in results["verdicts"].values())
-    results |= {"settings": {"draws": args.draws, "growth_draws": args.growth_draws}, "seed": args.seed}
-    results |= {"versions": versions() | {"scipy": scipy.__version__}, "commit": git_commit()}
-    results["command"] = sys.argv if argv is None else ["scripts/experiments/theory/verify_theory.py", *argv]
+    results |= {"seed": args.seed} | made
     # the second is what it takes where the cores are not shared with other work
     results |= {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu_start}
 
     args.output.mkdir(parents=True, exist_ok=True)
     draw(results["growth"], drawn["bounds"]["Theorem 1"], args.output / "theory.png")
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (args.output / "theory.md").write_text(markdown(results, ARGUMENTS), encoding="utf-8")
+    (args.output / "theory.md").write_text(markdown(results), encoding="utf-8")
     for name, found in results["verdicts"].items():
         print(f"\n{'pass' if found['passed'] else 'FAIL'}  {name}: {found['verdict']}")
     print(f"\nWrote results.json, theory.md and theory.png to {args.output} ({results['seconds']:.0f} s)")

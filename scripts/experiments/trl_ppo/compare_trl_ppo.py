@@ -24,9 +24,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rewards.reporting.intervals import student
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.cost.legacy_trl import legacy_environment
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 RECIPE = Path("configs/demo/ppo.yaml")
 TRAINERS = {  # name: folder of its runs, the logged mean reward of a rollout
     "TRL 1.12, terminal": ("trl", "objective/scores"),
@@ -111,24 +114,24 @@ def differences(runs: list[dict]) -> list[dict]:
 
 def markdown(runs: list[dict], found: list[dict]) -> str:
     """A row for each policy, then one for each two trainers."""
-    lines = ["| policy | seed | sampled | greedy | tokens |", "|---|---|---|---|---|"]
+    policies = []
     for run in runs:
-        decodings = run["sampled"], run["greedy"]
-        spans = [f"{r['accuracy']:.3f} ({r['ci95'][0]:.3f} to {r['ci95'][1]:.3f})" for r in decodings]
-        lines.append(f"| {run['name']} | {run['seed']} | {' | '.join(spans)} | {run['sampled']['mean_tokens']:.2f} |")
-    lines += [
-        "",
-        f"| paired by seed | {' | '.join(MEASURES)} | accuracy intervals that overlap |",
-        "|---|---|---|---|",
-    ]
+        spans = [with_interval(run[d]["accuracy"], *run[d]["ci95"]) for d in ("sampled", "greedy")]
+        policies.append([run["name"], run["seed"], *spans, f"{run['sampled']['mean_tokens']:.2f}"])
+    pairs = []
     for row in found:
-        spans = [
-            f"{d['mean']:+.3f} ({d['ci95'][0]:+.3f} to {d['ci95'][1]:+.3f}), higher in {d['higher']} of {row['seeds']}"
-            for d in (row[measure] for measure in MEASURES)
-        ]
-        overlap = f"{row['accuracy intervals that overlap']} of {row['seeds']}"
-        lines.append(f"| {row['name']} over {row['over']} | {' | '.join(spans)} | {overlap} |")
-    return "\n".join(lines)
+        measures, n = [row[measure] for measure in MEASURES], row["seeds"]
+        spans = [f"{with_interval(d['mean'], *d['ci95'], '+.3f')}, higher in {d['higher']} of {n}" for d in measures]
+        pairs.append([f"{row['name']} over {row['over']}", *spans, f"{row['accuracy intervals that overlap']} of {n}"])
+    first = markdown_table(["policy", "seed", "sampled", "greedy", "tokens"], policies)
+    second = markdown_table(["paired by seed", *MEASURES, "accuracy intervals that overlap"], pairs)
+    return f"{first}\n{second}"
+
+
+def committed_table() -> str:
+    """The README's tables, from results/results.json."""
+    report = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+    return markdown(report["runs"], report["differences"])
 
 
 def draw(runs: list[dict], batch: int, path: Path) -> None:
@@ -155,6 +158,7 @@ def draw(runs: list[dict], batch: int, path: Path) -> None:
 
 
 def main() -> None:
+    """Command line entry: bases, trainings, then the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/compare_trl_ppo"), help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -163,23 +167,20 @@ def main() -> None:
     parser.add_argument("--fields", type=json.loads, default={}, help="more settings of TRL's PPOConfig, as JSON")
     parser.add_argument("--n", type=int, default=2000, help="held-out prompts")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
     args.output = args.output.resolve()
-    os.chdir(Path(__file__).parents[3])
+    os.chdir(ROOT)
     torch.set_num_threads(1)
     environment, folders = legacy_environment(), {seed: args.output / f"seed{seed}" for seed in args.seeds}
 
     for seed, folder in tqdm(folders.items(), desc="bases"):
         if not (folder / "base/tokenizer.json").is_file():  # written last
-            make = [
-                "scripts/experiments/arithmetic/make_base.py",
-                "--output",
-                folder / "base",
-                "--seed",
-                seed,
-                "--steps",
-            ]
-            run_stage([sys.executable, *map(str, make), str(args.base_steps)], folder / "base.txt")
+            command = [sys.executable, "scripts/experiments/arithmetic/make_base.py", "--output", str(folder / "base")]
+            run_stage([*command, "--seed", str(seed), "--steps", str(args.base_steps)], folder / "base.txt")
     jobs = [(name, seed) for seed in args.seeds for name in TRAINERS]
     with ThreadPoolExecutor(args.jobs) as pool:
         done = pool.map(lambda job: train(*job, folders[job[1]], args, environment), jobs)
@@ -190,12 +191,12 @@ def main() -> None:
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     batch = recipe["steps_per_generation"] * recipe["per_device_train_batch_size"]
     draw(runs, batch, args.output / "compare_trl_ppo.png")
-    settings = {key: value for key, value in vars(args).items() if key not in ("output", "jobs")}
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "jobs", "write_readme")}
     report = {"runs": runs, "differences": found, "recipe": recipe} | record(settings)
     (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = markdown(runs, found)
-    (args.output / "results.md").write_text(text + "\n", encoding="utf-8")
-    print(f"{text}\n\nWrote results.json, results.md and compare_trl_ppo.png to {args.output}")
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nWrote results.json, results.md and compare_trl_ppo.png to {args.output}")
 
 
 if __name__ == "__main__":
