@@ -9,7 +9,8 @@ import sys
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -106,10 +107,10 @@ def _module_of_file(path: Path) -> ModuleType:
         raise FileNotFoundError(f"there is no Python file {path}")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
-    spec = spec_from_file_location(module_name, path)
-    module = sys.modules[module_name] = module_from_spec(spec)
+    loader = SourceFileLoader(module_name, str(path))
+    module = sys.modules[module_name] = module_from_spec(ModuleSpec(module_name, loader, origin=str(path)))
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[module_name]  # half a module must not be found by the next who asks
         raise

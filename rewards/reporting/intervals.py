@@ -109,10 +109,10 @@ def least_squares(columns: Sequence[Sequence[float]], y: Sequence[float]) -> tup
         columns: of explaining values, linearly independent, fewer than there are values in `y`.
         y: what is explained.
     """
-    x, y = np.array(columns).T, np.asarray(y)
-    found, *_ = np.linalg.lstsq(x, y, rcond=None)
+    x, explained = np.array(columns).T, np.asarray(y)
+    found, *_ = np.linalg.lstsq(x, explained, rcond=None)
     free = len(y) - x.shape[1]
-    variance = ((y - x @ found) ** 2).sum() / free * np.diag(np.linalg.inv(x.T @ x))
+    variance = ((explained - x @ found) ** 2).sum() / free * np.diag(np.linalg.inv(x.T @ x))
     return found, t.ppf(0.975, free) * np.sqrt(variance)
 
 

@@ -71,7 +71,7 @@ def test_the_entry_scripts_with_two_processes(algorithm, rehearsal, problems, tm
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
     recipe = yaml.safe_load((ROOT / f"configs/math/{algorithm}_qwen2.5_math_7b.yaml").read_text())
     names = ["endorm", *NAMES, "my_rewards.group_size"]
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"reward_funcs": names}))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"rewards": None, "reward_funcs": names}))
     fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_steps": 1, "num_generations": 8}
     fields |= {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "save_strategy": "no"}
     launcher = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
