@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import theory_checks
 import theory_growth
-from theory_arguments import ARGUMENTS
 from theory_report import markdown
 from theory_verdicts import verdicts
 from tiny_models import ROOT
@@ -63,9 +62,10 @@ def test_the_whole_script_on_a_few_draws(script, small, tmp_path, capsys):
     assert max(results["draws"]["identities"].values()) < 1e-9
     assert all(row["violations"] == 0 and row["draws"] == 300 for row in results["draws"]["bounds"].values())
     page, shown = (tmp_path / "theory.md").read_text(encoding="utf-8"), capsys.readouterr().out
+    arguments = (RESULTS.parents[1] / "arguments.md").read_text(encoding="utf-8")
     for name, found in results["verdicts"].items():
         assert f"**{name}**" in page
-        assert f"**{name}.**" in page  # its argument
+        assert f"\n## {name}\n" in arguments
         assert found["verdict"] in page
         assert found["verdict"] in shown
     assert (tmp_path / "theory.png").read_bytes().startswith(b"\x89PNG")
@@ -93,7 +93,7 @@ def test_committed_results_are_of_the_defaults_and_pass(committed):
     assert committed["draws"]["draws"] >= 10_000
     assert committed["cpu_seconds"] < 180
     assert committed["verdicts"] == verdicts(committed["draws"], committed["growth"])
-    assert RESULTS.with_name("theory.md").read_text(encoding="utf-8") == markdown(committed, ARGUMENTS)
+    assert RESULTS.with_name("theory.md").read_text(encoding="utf-8") == markdown(committed)
 
 
 def test_verdicts_change_with_the_numbers(committed):
