@@ -1,30 +1,13 @@
-"""TRL 1.12's own PPOTrainer with EndoRM as its reward model, and how it is compared with ours."""
+"""The benchmark of TRL's own PPOTrainer with EndoRM, where TRL has none any more."""
 
-import json
-import shutil
-import subprocess
 import sys
 
-import numpy as np
 import pytest
-from limits import LIMIT
-from scipy.stats import t as student
-from tiny_models import ROOT
-from transformers import AutoModelForCausalLM
 
 from scripts import load_script
-from train.cost.legacy_trl import INSTALL, VERSION, legacy_environment
+from train.cost.legacy_trl import INSTALL
 from train.tasks.arithmetic import build_tokenizer, write_splits
 from train.tasks.arithmetic_model import build_model
-
-
-@pytest.fixture(scope="module")
-def legacy(tmp_path_factory):
-    """Environment variables with TRL 1.12, installed into a folder of the test run's."""
-    try:
-        return legacy_environment(tmp_path_factory.mktemp("legacy") / "trl")
-    except subprocess.CalledProcessError:
-        pytest.skip(f"pip could not install TRL {VERSION}: no package index")
 
 
 @pytest.fixture(scope="module")
@@ -37,119 +20,9 @@ def demo(tmp_path_factory):
     return folder
 
 
-def bench(demo, environment, *flags):
-    command = [sys.executable, "scripts/bench/bench_trl_ppo.py", "--model", str(demo / "base"), "--dataset"]
-    command += [str(demo / "data/train.jsonl"), "--batch", "8", "--rollouts", "2", *flags]
-    environment = environment | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reward", ["endorm", "endorm_shared", "model"])
-def test_the_last_ppo_of_trl_trains_with_it(reward, demo, legacy, tmp_path):
-    output, policy = tmp_path / "bench.json", tmp_path / "policy"
-    done = bench(demo, legacy, "--reward", reward, "--output", str(output), "--save", str(policy))
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(output.read_text())
-    assert result["versions"]["trl"] == "1.12.0"
-    passes = {"policy": 2, "value": 3, "reference": 1, "reward": 1}
-    assert result["passes"] == (passes if reward != "endorm_shared" else {"policy": 2, "value": 3, "reference": 2})
-    assert sum(result["rollout_seconds"]) == pytest.approx(2 * result["seconds"]["whole"], abs=1e-3)
-    phases = ("generation", "reference", "reward model", "critic", "update", "garbage collection")
-    assert 0 < sum(result["seconds"][phase] for phase in phases) < result["seconds"]["whole"]
-    before, after = (dict(AutoModelForCausalLM.from_pretrained(f).named_parameters()) for f in (demo / "base", policy))
-    base = 4 * sum(p.numel() for p in before.values())
-    heads = {"endorm": 1, "endorm_shared": 1, "model": 2}[reward] * 16 * 4  # the score heads of critic and classifier
-    copies = 3 if reward == "endorm_shared" else 4
-    assert result["model_bytes"]["weights"] == copies * base + heads
-    assert result["model_bytes"]["gradients"] == 2 * base + 16 * 4
-    assert result["model_bytes"]["optimizer"] >= 2 * result["model_bytes"]["gradients"]
-    assert any(not before[name].equal(after[name]) for name in before)
-    assert len(json.loads((policy / "trainer_state.json").read_text())["log_history"]) == 3
-
-
-def script(name):
-    module = load_script(name)
-    return module
-
-
 def test_a_trl_without_the_trainer_is_told_of_and_what_to_do(demo, monkeypatch):
     flags = ["--model", str(demo / "base"), "--dataset", str(demo / "data/train.jsonl")]
     monkeypatch.setattr("sys.argv", ["bench_trl_ppo.py", *flags])
     monkeypatch.setitem(sys.modules, "trl.experimental.ppo", None)  # as in every TRL from 1.13 on
     with pytest.raises(SystemExit, match=rf"has no PPOTrainer(.|\n)*{INSTALL}"):
-        script("bench_trl_ppo").main()
-
-
-@pytest.fixture
-def compare():
-    return script("compare_trl_ppo")
-
-
-def test_all_trainers_get_the_same_and_finished_runs_stay(compare, demo, tmp_path, monkeypatch, capsys):
-    """In place of a training, the model it starts from is its result."""
-    stages = []
-
-    def stage(command, log, environment=None):
-        flags = {word[2:]: command[i + 1] for i, word in enumerate(command) if word.startswith("--")}
-        script = next(word for word in command if word.endswith(".py"))
-        stages.append(flags | {"script": script, "environment": environment})
-        output, source = flags.get("save") or flags.get("output_dir") or flags["output"], demo / "base"
-        shutil.copytree(source, output)
-        if script == "scripts/experiments/arithmetic/make_base.py":
-            shutil.copytree(demo / "data", f"{output}/../data")
-            return
-        metric = "objective/scores" if "save" in flags else "rewards/endorm/mean"
-        history = [{"step": i, metric: -1.0 / i} for i in (1, 2, 3)] + [{"train_runtime": 1.0}]
-        with open(f"{output}/trainer_state.json", "w") as file:
-            json.dump({"log_history": history}, file)
-
-    monkeypatch.setattr(compare, "run_stage", stage)
-    monkeypatch.setattr(compare, "legacy_environment", lambda: {"old": "trl"})
-    flags = ["--seeds", "3", "5", "--rollouts", "3", "--n", "20", "--output", str(tmp_path), "--jobs", "1"]
-    monkeypatch.setattr("sys.argv", ["compare_trl_ppo.py", *flags])
-    monkeypatch.chdir(ROOT)
-    compare.main()
-    assert len(stages) == 2 * 4
-    bases, runs = stages[:2], stages[2:]
-    assert [b["seed"] for b in bases] == ["3", "5"]
-    for trl, terminal, dense in (runs[:3], runs[3:]):
-        assert trl["seed"] == terminal["seed"] == dense["seed"]
-        assert trl["environment"] == {"old": "trl"}
-        assert terminal["environment"] is dense["environment"] is None
-        assert [terminal["reward_placement"], dense["reward_placement"]] == ["terminal", "dense"]
-        assert {k for k in terminal if terminal[k] != dense[k]} == {"reward_placement", "output_dir"}
-        assert int(trl["rollouts"]) * int(trl["epochs"]) * int(trl["minibatches"]) == int(terminal["max_steps"]) == 12
-        assert (trl["batch"], trl["warm_up"], trl["learning_rate"]) == ("128", "0", "0.0002")
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert [r["name"] for r in results["runs"]] == [x for x in ("base", *compare.TRAINERS) for _ in range(2)]
-    assert results["runs"][-1]["rewards"] == [-1.0, -0.5, pytest.approx(-1 / 3)]
-    assert [d["accuracy intervals that overlap"] for d in results["differences"]] == [2, 2, 2]
-    assert (tmp_path / "compare_trl_ppo.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
-    compare.main()
-    assert len(stages) == 2 * 4  # nothing again
-    monkeypatch.setattr("sys.argv", ["compare_trl_ppo.py", *flags, "--rollouts", "4"])
-    with pytest.raises(SystemExit, match="trained on 3 rollouts: choose another --output"):
-        compare.main()
-
-
-def test_differences_are_paired_by_seed(compare):
-    shift, runs = dict(zip(compare.TRAINERS, (0.1, 0.15, 0.25))), []
-    for name, gain in shift.items():
-        for seed, noise in enumerate((0.0, 0.2, 0.4)):
-            x = gain + noise + (0.03 if (seed, gain) == (0, 0.1) else 0)
-            sampled = {"accuracy": x, "ci95": [x - 0.04, x + 0.04]}
-            runs.append({"name": name, "sampled": sampled, "rewards": [noise, noise - 2 * gain]})
-    first, second, third = compare.differences(runs)
-    assert [(r["name"], r["over"]) for r in (first, second, third)] == [
-        ("ours, terminal", "TRL 1.12, terminal"),
-        ("ours, dense", "TRL 1.12, terminal"),
-        ("ours, dense", "ours, terminal"),
-    ]
-    assert [r["accuracy intervals that overlap"] for r in (first, second, third)] == [3, 0, 0]
-    accuracy, reward = (first[measure] for measure in compare.MEASURES)
-    assert (accuracy["mean"], accuracy["higher"]) == (pytest.approx(0.04), 3)
-    half = student.ppf(0.975, 2) * np.std([0.02, 0.05, 0.05], ddof=1) / 3**0.5
-    assert accuracy["ci95"] == pytest.approx([0.04 - half, 0.04 + half])
-    assert (reward["mean"], reward["higher"]) == (pytest.approx(-0.05), 0)
+        load_script("bench_trl_ppo").main()

@@ -21,15 +21,6 @@ LOG_HISTORY = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """A folder with ``base`` (three training steps of a tiny model), ``data`` and a ``policy`` with a training log."""
@@ -98,7 +89,7 @@ def test_evaluation_end_to_end(demo, tmp_path, capsys):
     assert 100 < results["seconds"] < 200
     assert results["seed"] == 0
     assert {"python", "torch", "transformers", "trl", "numpy"} <= results["versions"].keys()
-    assert results["command"].split()[1].endswith("evaluate_arithmetic.py")
+    assert results["command"].split()[1] == "scripts/experiments/arithmetic/evaluate_arithmetic.py"
     commit = results["commit"]  # an edited checkout says so
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", commit)
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")

@@ -13,6 +13,7 @@ from domains import DOMAINS, STYLE, SYSTEM_LINES, answer, split_questions, style
 from domains import build_tokenizer as build_word_tokenizer
 from judging_report import column_winners, domain_cells, judgement, labels_worth, share_beaten
 from scipy.stats import chi2_contingency, chisquare
+from table_cells import cells
 from tiny_models import ROOT
 
 from rewards.frozen.encoding import encode_prompt, encode_response
@@ -34,19 +35,9 @@ RESULTS = ROOT / "scripts/experiments/judging/results"
 QUESTION = "why does the river shape the road in spring ?"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def script():
-    module = load_script("judge_domains")
-    return module
+    return load_script("judge_domains")
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +210,7 @@ def test_every_label_is_seen_once_an_epoch(monkeypatch):
     assert seen[:10] != seen[10:]
 
 
+@pytest.mark.slow
 def test_the_whole_script_on_a_few_steps(script, tmp_path, capsys):
     sizes = "--threads 1 --questions 60 --problems 40 --labels 4 8 --domain_steps 120 --expert_steps 3 --least_steps 2"
     script.main(["--output", str(tmp_path), "--seed", "7", *sizes.split()])
@@ -226,7 +218,7 @@ def test_the_whole_script_on_a_few_steps(script, tmp_path, capsys):
     assert results["seed"] == 7
     assert results["settings"]["labels"] == [4, 8]
     assert results["settings"]["primary"] == {"form": "reward", "discount": 1.0}
-    assert results["command"].split()[1].endswith("judge_domains.py")
+    assert results["command"].split()[1] == "scripts/experiments/judging/judge_domains.py"
     assert {"versions", "commit", "seconds"} <= results.keys()
 
     steering, labels = results["steering"], results["labels"]
@@ -255,9 +247,12 @@ def test_the_whole_script_on_a_few_steps(script, tmp_path, capsys):
     assert (tmp_path / "judging.png").read_bytes().startswith(b"\x89PNG")
     report = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert report in capsys.readouterr().out
+    shown = {line[0]: line[1:] for line in cells(report)}
     for row in rows:
-        assert f"| {row} | " in report
-    assert f"**{accuracy['academy', 'academy']:.3f}**" in report
+        for cell, domain in zip(shown[row], DOMAINS, strict=True):
+            own = cell.startswith("**")
+            assert own == (row == domain)
+            assert cell.removeprefix("**").startswith(f"{accuracy[row, domain]:.3f} (")
     assert report.count("| Bradley-Terry, ") == 4
 
 

@@ -67,6 +67,7 @@ def test_what_is_measured():
     assert row["kl"] == pytest.approx(np.mean(kl), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_and_that_it_goes_on(tmp_path):
     names = ["EndoRM dense + 10 % labels"]
     command = [

@@ -18,8 +18,7 @@ RESULTS = ROOT / "scripts/experiments/theory/results" / "results.json"
 
 @pytest.fixture(scope="module")
 def script():
-    module = load_script("verify_theory")
-    return module
+    return load_script("verify_theory")
 
 
 @pytest.fixture
@@ -52,6 +51,7 @@ def test_pairs_of_responses_part_where_they_are_said_to():
         assert (x != y).any(1).all()
 
 
+@pytest.mark.slow
 def test_the_whole_script_on_a_few_draws(script, small, tmp_path, capsys):
     code = script.main(["--output", str(tmp_path), "--seed", "3", "--draws", "300", "--growth_draws", "5"])
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -71,6 +71,7 @@ def test_the_whole_script_on_a_few_draws(script, small, tmp_path, capsys):
     assert (tmp_path / "theory.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_bound_that_is_too_small_fails_and_sets_the_exit_code(script, small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("rewards.theory.bounds.mode_to_best", lambda alpha, h, eps: alpha * h * eps)
     monkeypatch.setattr(script, "draw", lambda *args: None)

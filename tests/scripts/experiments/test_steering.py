@@ -1,50 +1,18 @@
-"""The demos of distillation and steering without their trainings, the task of two styles, and what is committed."""
+"""Two styles of the arithmetic task, the run script without its trainings, and what the saved results show."""
 
 import json
 import re
-import shutil
 
 import numpy as np
-import pytest
 import torch
 from styles import CRITERIA, imitate_styles, style_of, styled_demonstrations
 from tiny_models import ROOT
 
+from rewards.frozen.encoding import encode_prompt
 from scripts import load_script
 from train.tasks.arithmetic import build_tokenizer, is_correct, prompt_index, split_indices
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-
-    def script(name):
-        module = load_script(name)
-        return module
-
-    return script
-
-
-def no_training(monkeypatch, script) -> list[dict]:
-    """In place of a training, the model it starts from is its result; returns the flags of each."""
-    runs = []
-
-    def run(command, log):
-        flags = dict(zip(command[command.index("--config") :: 2], command[command.index("--config") + 1 :: 2]))
-        shutil.copytree(flags["--model_name_or_path"], flags["--output_dir"])
-        runs.append(flags)
-
-    monkeypatch.setattr(script, "run_stage", run)
-    return runs
+RESULTS = ROOT / "scripts/experiments/steering/results/results.json"
 
 
 def test_styles():
@@ -74,8 +42,6 @@ def test_demonstrations_are_right_in_both_styles_and_read_the_criterion_half_of_
 
 
 def test_the_criterion_survives_its_way_through_the_reward():
-    from rewards.frozen.encoding import encode_prompt
-
     tokenizer = build_tokenizer()
     assert tokenizer.decode(encode_prompt(tokenizer, "7+5-3+8*2=", CRITERIA["terse"])) == "4=7+5-3+8*2="
 
@@ -91,9 +57,9 @@ def test_training_lowers_the_loss():
     assert losses[1] < losses[0] - 0.3
 
 
-def test_steer_demo(load, monkeypatch, tmp_path, capsys):
-    script = load("steer")
-    runs = no_training(monkeypatch, script)
+def test_steer_demo(no_training, tmp_path, capsys):
+    script = load_script("steer")
+    runs = no_training(script)
     script.main(["--output", str(tmp_path), "--seeds", "3", "--base_steps", "2", "--hidden", "16", "--n", "20"])
     assert [json.loads(run["--rewards"])[0]["system_prompt"] for run in runs] == ["4=", "8="]
     results = json.loads((tmp_path / "results.json").read_text())
@@ -106,44 +72,8 @@ def test_steer_demo(load, monkeypatch, tmp_path, capsys):
     assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
 
 
-def test_distill_demo(load, monkeypatch, tmp_path, capsys):
-    script = load("distill")
-    runs = no_training(monkeypatch, script)
-    sizes = ["--teacher_hidden", "16", "--student_hidden", "16", "--teacher_steps", "2", "--student_steps", "2"]
-    script.main(["--output", str(tmp_path), "--seeds", "1", "2", *sizes, "--n", "20"])
-    judges = [json.loads(run["--rewards"])[0].get("model") for run in runs]
-    assert judges == [None, str(tmp_path / "teacher")] * 2
-    for own, taught in zip(runs[::2], runs[1::2]):  # all else is equal
-        assert {k for k in own if own[k] != taught[k]} == {"--output_dir", "--rewards"}
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results["policies"]) == 2 * 4 * 2
-    assert all(gain["under_teacher"] == gain["under_own"] == 0 for gain in results["gains"])
-    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
-    text = (tmp_path / "results.md").read_text()
-    assert "more under the teacher than under itself in 0 of 4 rows" in text
-    assert text in capsys.readouterr().out
-
-
-def committed(name: str) -> dict:
-    return json.loads((ROOT / f"scripts/experiments/{name}/results/results.json").read_text())
-
-
-def test_committed_distillation_is_of_the_recipe_and_shows_what_the_readme_says():
-    results = committed("distillation")
-    assert set(results["command"][1::2]) <= {"--output"}  # with the default settings
-    assert re.fullmatch(r"[0-9a-f]{40}", results["commit"])
-    assert {row["n"] for row in results["policies"]} == {2000}
-    rows = {(r["seed"], r["decoding"], r["name"]): r for r in results["policies"]}
-    assert len({seed for seed, *_ in rows}) == 3
-    for gain in results["gains"]:
-        at = gain["seed"], gain["decoding"]
-        taught = rows[*at, "student, teacher's EndoRM"]["accuracy"] - rows[*at, "student"]["accuracy"]
-        assert taught == pytest.approx(gain["under_teacher"])
-        assert gain["under_teacher"] > gain["under_own"]
-
-
 def test_committed_steering_moves_to_the_style_of_the_criterion():
-    results = committed("steering")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert set(results["command"][1::2]) <= {"--output"}  # with the default settings
     assert re.fullmatch(r"[0-9a-f]{40}", results["commit"])
     rows = {(r["seed"], r["policy"]): r for r in results["policies"]}

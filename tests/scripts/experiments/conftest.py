@@ -1,0 +1,33 @@
+"""Fixtures of the tests of experiments: one thread, and stages that train nothing."""
+
+import shutil
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """A function that lets a script's trainings give back the model they start from, and returns the flags of each."""
+
+    def replace(script) -> list[dict]:
+        runs = []
+
+        def run(command, log):
+            flags = dict(zip(command[command.index("--config") :: 2], command[command.index("--config") + 1 :: 2]))
+            shutil.copytree(flags["--model_name_or_path"], flags["--output_dir"])
+            runs.append(flags)
+
+        monkeypatch.setattr(script, "run_stage", run)
+        return runs
+
+    return replace
