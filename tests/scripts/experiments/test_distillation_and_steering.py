@@ -120,7 +120,7 @@ def test_distill_demo(load, monkeypatch, tmp_path, capsys):
     assert all(gain["under_teacher"] == gain["under_own"] == 0 for gain in results["gains"])
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "results.md").read_text()
-    assert "more under the teacher than under itself in 0 of 4 rows" in text
+    assert "more under the teacher's reward than under its own in 0 of 4 combinations" in text
     assert text in capsys.readouterr().out
 
 
