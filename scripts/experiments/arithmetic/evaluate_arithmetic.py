@@ -23,8 +23,8 @@ PANELS = {
     "KL to the base": ("kl/k1", "kl"),
     "response length (tokens)": ("completions/mean_length",),
 }
-SCRIPT = Path(__file__)
-RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 MAKE_BASE = "make it with scripts/experiments/arithmetic/make_base.py"
 
 
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         "finding": sentence,
         "seconds": args.seconds_so_far + time.perf_counter() - start,
         "seed": args.seed,
-    } | record(argv=None if argv is None else [SCRIPT.name, *argv])
+    } | record(argv=None if argv is None else [SCRIPT.relative_to(ROOT), *argv])
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     text = f"{table(policies)}\n{sentence}\n"
     (args.output / "results.md").write_text(text, encoding="utf-8")

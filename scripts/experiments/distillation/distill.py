@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     start = time.perf_counter()
     settings = {k: v for k, v in vars(args).items() if k not in ("output", "write_readme")}
-    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
+    made = record(settings, None if argv is None else [SCRIPT.relative_to(ROOT), *argv])
     torch.set_num_threads(args.threads)
 
     heldout, tokenizer = write_splits(args.output / "data"), build_tokenizer()  # teacher and problems for all seeds

@@ -45,8 +45,8 @@ from train.tasks.arithmetic import (
 )
 from train.tasks.arithmetic_model import imitate_expert, token_rows
 
-SCRIPT = Path(__file__)
-RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 # The first setting is the one reported, chosen before any was measured. Alpha is 1 and rewards are summed in all.
 SETTINGS = [{"form": form, "discount": discount} for discount in (1.0, 0.95) for form in ("reward", "logprob")]
 # Of 3e-4, 1e-3 and 3e-3 the rate that was best for the rival at 4,096 labels, on a seed that is not reported.
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     settings = {k: v for k, v in vars(args).items() if k not in ("output", "seed", "write_readme")}
     settings |= {"primary": SETTINGS[0], "bradley_terry": BRADLEY_TERRY}
-    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
+    made = record(settings, None if argv is None else [SCRIPT.relative_to(ROOT), *argv])
     torch.set_num_threads(args.threads)
 
     results = {"steering": steering(args), "labels": labels(args)}

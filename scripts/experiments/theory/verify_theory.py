@@ -21,8 +21,8 @@ from theory_verdicts import verdicts
 from rewards.reporting.record import record
 from rewards.reporting.tables import write_between
 
-SCRIPT = Path(__file__)
-RESULTS, README = SCRIPT.parent / "results", SCRIPT.with_name("README.md")
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 
 
 def committed() -> dict:
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--draws must be at least {len(SIZES)}, one for each size, and --growth_draws at least 2")
     start, cpu_start = time.perf_counter(), time.process_time()
     settings = {"draws": args.draws, "growth_draws": args.growth_draws}
-    made = record(settings, None if argv is None else [SCRIPT.name, *argv])
+    made = record(settings, None if argv is None else [SCRIPT.relative_to(ROOT), *argv])
 
     drawn = verify_draws(args.draws, args.seed)
     results = {"draws": summary(drawn), "growth": constructed_growth() + random_growth(args.growth_draws, args.seed)}
