@@ -257,7 +257,7 @@ def test_the_whole_script_on_a_few_steps(script, tmp_path, capsys):
     report = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert report in capsys.readouterr().out
     assert set(rows) <= {row[0] for row in cells(report)}
-    assert f"**{accuracy['academy', 'academy']:.3f}**" in report
+    assert f"**{accuracy['academy', 'academy']:.3f} (" in report
     assert report.count("| Bradley-Terry, ") == 4
 
 
