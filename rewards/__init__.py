@@ -8,6 +8,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
@@ -109,11 +110,10 @@ def _module_of_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     loader = SourceFileLoader(module_name, str(path))
     module = sys.modules[module_name] = module_from_spec(ModuleSpec(module_name, loader, origin=str(path)))
-    try:
+    with ExitStack() as unless_it_is_read:  # half a module must not be found by the next who asks
+        unless_it_is_read.callback(sys.modules.pop, module_name)
         loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]  # half a module must not be found by the next who asks
-        raise
+        unless_it_is_read.pop_all()
     return module
 
 

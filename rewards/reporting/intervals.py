@@ -33,7 +33,7 @@ def student(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def bootstrap_mean(values: np.ndarray, resamples: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis of ``values [n, ..]``, n > 1, and its 95% percentile bootstrap interval ``[.., 2]``.
+    """Mean over the first axis of ``values (n, ...)``, n > 1, and its 95% percentile bootstrap interval ``(..., 2)``.
 
     Whole rows are drawn, so correlated columns (the pairs of one question) do not narrow the interval of their mean.
     """

@@ -27,7 +27,7 @@ _SHAPE = (MODULUS,) * (N_STEPS + 1) + (len(OPERATORS),) * N_STEPS
 
 
 def problem_arrays(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Digits ``[n, 5]`` in 0..9 and operators ``[n, 4]`` (positions in ``OPERATORS``) of the problems ``indices [n]``.
+    """Digits ``(n, 5)`` in 0..9 and operators ``(n, 4)`` (places in ``OPERATORS``) of problems ``indices (n,)``.
 
     Raises ``ValueError`` for an index outside 0 .. ``N_PROBLEMS - 1``.
     """
@@ -65,7 +65,7 @@ def chain_responses(
     error: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The running results ``[n, 4]`` (digits 0..9) written for ``digits [n, 5]`` and ``operators [n, 4]``.
+    """The running results ``(n, 4)`` (digits 0..9) written for ``digits (n, 5)`` and ``operators (n, 4)``.
 
     With ``error`` > 0 each step is replaced, with that probability, by one of the other nine digits (uniform), and the
     later steps go on from the digit that was written. ``ValueError`` if ``error`` needs an ``rng`` and has none.
@@ -86,8 +86,8 @@ def chain_responses(
 def preference_pairs(
     digits: np.ndarray, operators: np.ndarray, rng: np.random.Generator, error: float = EXPERT_ERROR
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A right and a wrong response ``[n, 4]`` of the noisy expert to each problem ``digits [n, 5]``, ``operators
-    [n, 4]``: it is asked until its answer is right, and until it is wrong; earlier digits are not judged."""
+    """A right and a wrong response ``(n, 4)`` of the noisy expert to each problem ``digits (n, 5)``, ``operators
+    (n, 4)``: it is asked until its answer is right, and until it is wrong; earlier digits are not judged."""
     answers = chain_responses(digits, operators)[:, -1]
 
     def ask_until(right: bool) -> np.ndarray:
@@ -149,7 +149,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
 
 def split_indices(n_train: int, n_heldout: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Problem numbers of the train ``[n_train]`` and held-out ``[n_heldout]`` prompts: all distinct, fixed by seed.
+    """Problem numbers of the train ``(n_train,)`` and held-out ``(n_heldout,)`` prompts: all distinct, fixed by seed.
 
     Raises ``ValueError`` if more prompts are asked for than there are problems.
     """

@@ -56,7 +56,7 @@ def demonstrations(
     error: float,
     lazy: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Fresh expert demonstrations: token ids ``[n, 15]`` and labels of the same shape (-100 on the prompt).
+    """Fresh expert demonstrations: token ids ``(n, 15)`` and labels of the same shape (-100 on the prompt).
 
     A row is ten prompt tokens, four response digits and the end token; held-out problems are never drawn. A share
     ``lazy`` of the responses ends after the first digit, and has label -100 from there.
@@ -116,7 +116,7 @@ def imitate(
 
     Args:
         tokenizer: its length is the size of the vocabulary.
-        next_batch: gives ``steps`` fresh batches, token ids ``[n, T]`` and labels of the same shape, which are -100
+        next_batch: gives ``steps`` fresh batches, token ids (n, T) and labels of the same shape, which are -100
             where nothing is to be learned. Padding on the right needs no mask: no token before it sees it.
         seed: of the initial weights.
         steps: optimizer steps.
@@ -141,7 +141,7 @@ def imitate(
 def token_rows(
     digits: np.ndarray, operators: np.ndarray, responses: np.ndarray, tokenizer: PreTrainedTokenizerBase
 ) -> Tensor:
-    """Token ids ``[n, 15]`` of problems ``digits [n, 5]``, ``operators [n, 4]`` with ``responses [n, 4]`` and end."""
+    """Token ids ``(n, 15)`` of problems ``digits (n, 5)``, ``operators (n, 4)`` with ``responses (n, 4)`` and end."""
     ids = np.asarray(tokenizer.convert_tokens_to_ids(list(CHARACTERS)))
     digit_ids, operator_ids = ids[:10], ids[10 : 10 + len(OPERATORS)]
     prompt_len = 2 * N_STEPS + 2

@@ -22,12 +22,12 @@ def reward_model(lm: PreTrainedModel, from_lm: bool) -> PreTrainedModel:
 
 
 def reward(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Rewards ``[n]`` of token ids ``[n, T]``, prompt and response without padding, read at the last token."""
+    """Rewards ``(n,)`` of token ids ``(n, T)``, prompt and response without padding, read at the last token."""
     return model(input_ids=tokens, use_cache=False).logits[:, 0]
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Mean of -log sigmoid(r_chosen - r_rejected) over pairs, rewards ``[n]``, in nats (Bradley and Terry 1952; as a
+    """Mean of -log sigmoid(r_chosen - r_rejected) over pairs, rewards ``(n,)``, in nats (Bradley and Terry 1952; as a
     loss of reward models: Ouyang et al., arXiv 2203.02155, eq. 1)."""
     return -logsigmoid(chosen - rejected).mean()
 
@@ -42,7 +42,7 @@ def fit_bradley_terry(
     learning_rate: float,
     rng: np.random.Generator,
 ) -> PreTrainedModel:
-    """Train ``model`` on pairs of token ids ``chosen [k, T]`` and ``rejected [k, T]`` without padding, in a new order
+    """Train ``model`` on pairs of token ids ``chosen (k, T)`` and ``rejected (k, T)`` without padding, in a new order
     every epoch (the last batch of one may be smaller); returns it in evaluation mode."""
 
     def epochs() -> Iterator[np.ndarray]:

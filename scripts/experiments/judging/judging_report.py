@@ -11,7 +11,7 @@ from rewards.reporting.tables import markdown_table, with_interval
 
 
 def share_beaten(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the other D - 1 responses that each of D ``scores [.., D]`` is above, and equal to.
+    """Shares of the other D - 1 responses that each of D ``scores (..., D)`` is above, and equal to.
 
     The first is the accuracy of a judge that should prefer that response, with ties as losses; the second its ties.
     Both have the shape of ``scores``.
@@ -25,7 +25,7 @@ def share_beaten(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def domain_cells(outcomes: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: Sequence[str]) -> list[dict]:
     """Accuracy, its interval over questions, and ties, of every judge in every column.
 
-    ``outcomes`` holds for each judge what :func:`share_beaten` returns, two arrays ``[questions, columns]``.
+    ``outcomes`` holds for each judge what :func:`share_beaten` returns, two arrays ``(questions, columns)``.
     """
     cells = []
     for row, (wins, ties) in outcomes.items():
@@ -37,7 +37,7 @@ def domain_cells(outcomes: Mapping[str, tuple[np.ndarray, np.ndarray]], columns:
 
 def column_winners(wins: Mapping[str, np.ndarray], columns: Sequence[str]) -> dict[str, dict]:
     """For every column the row with the largest mean, and how far the row of the column's own name is above the best
-    other row, with its paired interval over questions; ``wins`` holds ``[questions, columns]`` for every row."""
+    other row, with its paired interval over questions; ``wins`` holds ``(questions, columns)`` for every row."""
     found = {}
     for i, column in enumerate(columns):
         mean = {row: values[:, i].mean() for row, values in wins.items()}
@@ -52,7 +52,7 @@ def column_winners(wins: Mapping[str, np.ndarray], columns: Sequence[str]) -> di
 
 
 def judgement(margins: np.ndarray, reference: np.ndarray | None = None) -> dict:
-    """Accuracy of a judge by its ``margins [n]``, score of the right minus score of the wrong response, with interval
+    """Accuracy of a judge by its ``margins (n,)``, score of the right minus score of the wrong response, with interval
     and ties (losses); and how far a ``reference`` judge of the same pairs is above it, with the paired interval."""
     right = (margins > 0).astype(float)
     accuracy, interval = bootstrap_mean(right)

@@ -28,7 +28,7 @@ def style_of(response: str) -> str | None:
 def styled_demonstrations(
     n: int, rng: np.random.Generator, heldout: np.ndarray, tokenizer: PreTrainedTokenizerBase, error: float
 ) -> tuple[Tensor, Tensor]:
-    """Fresh demonstrations, a quarter each terse and verbose, with and without criterion: token ids ``[n, 21]``,
+    """Fresh demonstrations, a quarter each terse and verbose, with and without criterion: token ids ``(n, 21)``,
     padded on the right, and labels of the same shape (-100 on prompt and padding). Held-out problems are never drawn;
     ``n`` is a multiple of 4."""
     equals, width, rows = tokenizer.convert_tokens_to_ids("="), 2 + (2 * N_STEPS + 2) + 2 * N_STEPS + 1, []

@@ -234,7 +234,7 @@ def identity_errors(d: Draws, rng: np.random.Generator) -> dict[str, float]:
 
 
 def pair_of_responses(rng: np.random.Generator, vocabulary: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens [2, PAIRS, H] of pairs of responses and where they part [PAIRS]; half of them part at the first token."""
+    """Tokens (2, PAIRS, H) of pairs of responses and where they part, (PAIRS,); half of them part at the first token."""
     tokens = rng.integers(vocabulary, size=(2, PAIRS, horizon))
     split = rng.integers(horizon, size=PAIRS) * (np.arange(PAIRS) % 2)
     first, second = tokens
