@@ -97,7 +97,7 @@ def largest_error(found, expected) -> float:
 
 
 def normalised(log_weights: np.ndarray) -> np.ndarray:
-    """Log-probabilities of responses [D, N] from their logs of weights."""
+    """Log-probabilities of responses (D, N) from their logs of weights."""
     return log_weights - logsumexp(log_weights, axis=1, keepdims=True)
 
 
@@ -183,7 +183,7 @@ def kl_errors(d: Draws, r_hat: Extracted, other: Layers) -> dict[str, float]:
 
 
 def weighted_optimum(d: Draws, r_hat: Extracted, weights: np.ndarray) -> np.ndarray:
-    """Log-probabilities [D, N] of the optimum where the reward of token h alone is weighted by weights[h]: falling
+    """Log-probabilities (D, N) of the optimum where the reward of token h alone is weighted by weights[h]: falling
     powers of the imitator, times a factor in V wherever the weight drops."""
     exponents = 1 + weights * (d.alpha / d.kl_coef)[:, None]
     lead = [e[:, None, None] * x for e, x in zip(exponents.T, d.imitator, strict=True)]
@@ -234,7 +234,7 @@ def identity_errors(d: Draws, rng: np.random.Generator) -> dict[str, float]:
 
 
 def pair_of_responses(rng: np.random.Generator, vocabulary: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens (2, PAIRS, H) of pairs of responses and where they part, (PAIRS,); half of them part at the first token."""
+    """Tokens (2, PAIRS, H) of pairs of responses and where they part, (PAIRS,); half of them part at the first."""
     tokens = rng.integers(vocabulary, size=(2, PAIRS, horizon))
     split = rng.integers(horizon, size=PAIRS) * (np.arange(PAIRS) % 2)
     first, second = tokens
@@ -246,7 +246,7 @@ def pair_of_responses(rng: np.random.Generator, vocabulary: int, horizon: int) -
 
 
 def preferences(d: Draws, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Largest D_TV of the preferences of r* and r^ over pairs of responses, [D]: at the exact worst imitator of each
+    """Largest D_TV of the preferences of r* and r^ over pairs of responses, (D,): at the exact worst imitator of each
     pair, and for the drawn imitator."""
     n, rows = d.successors[0].shape[1], np.arange(PAIRS)
     tokens, split = pair_of_responses(rng, n, d.horizon)
@@ -266,7 +266,7 @@ def preferences(d: Draws, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def measure(d: Draws, rng: np.random.Generator) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
-    """Bounds as pairs of what was found and what may be at most, and what is reported beside them; all [D]."""
+    """Bounds as pairs of what was found and what may be at most, and what is reported beside them; all (D,)."""
     s, alpha, eps, h = d.successors, d.alpha, d.eps, d.horizon
     flat = np.concatenate([r.reshape(len(alpha), -1) for r in d.rewards], axis=1)
     span = np.ptp(flat, axis=1)
@@ -320,7 +320,7 @@ def measure(d: Draws, rng: np.random.Generator) -> tuple[dict[str, tuple], dict[
 
 
 def discounted_optima(d: Draws, rng: np.random.Generator) -> dict[float, dict[str, np.ndarray]]:
-    """By discount of reward and KL, b = alpha: the total variation [D] of the optimum over responses to the sharpened
+    """By discount of reward and KL, b = alpha: the total variation (D,) of the optimum over responses to the sharpened
     whole response, to the token-by-token tempered policy, and between two sets of logits of the same policy."""
     s, rows = d.successors, {}
     a = d.alpha[:, None, None]
