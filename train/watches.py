@@ -139,9 +139,8 @@ class Watches(TrainerCallback):
             return
         rows = [row for row in state.log_history if "reward" in row]
         signs = {}
-        metric = args.metric_for_best_model
-        metric = None if metric is None else f"eval_{metric.removeprefix('eval_')}"
-        if metric in state.log_history[-1]:
+        metric = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
+        if args.metric_for_best_model is not None and metric in state.log_history[-1]:
             evaluations = [row for row in state.log_history if metric in row]
             n = len(self.trainer.eval_dataset) * self.trainer.num_generations_eval
             signs = heldout_signs(evaluations, rows, metric, n, self.limits)
