@@ -42,7 +42,7 @@ _DENIES = re.compile(
     r"cannot|wont|didnt|suppose|imagine|pretend)\b"
 )
 _ADVERB = "indeed|officially|currently|now|actually|simply|also"
-_NAME = re.compile(rf"(?:(?:{_ADVERB}|called|named|known as|the|city of|town of)\s+)*(?P<name>\w+(?: \w+)*)")
+_NAME = re.compile(rf"(?:(?:{_ADVERB}|called|named|known as|the|(?:\w+ )?(?:city|town) of)\s+)*(?P<name>\w+(?: \w+)*)")
 _OPENING = re.compile(
     r"(?:(?:(?:the |my |your )?(?:correct |right |final |short )?answer(?: is\b|(?=\s*:))|it is\b|its\b|that is\b|"
     r"thats\b|a(?=:)|sure\b|yes\b|certainly\b|of course\b|hello\b|hi\b|okay\b|(?:great|good) question\b)[\s,:]*)*"
@@ -123,11 +123,12 @@ def _patterns(country: frozenset[str]) -> tuple[re.Pattern, re.Pattern]:
     """Those of "NAME is the capital of COUNTRY" and of "the capital of COUNTRY is NAME"."""
     named = "|".join(map(re.escape, sorted(country, key=len, reverse=True)))
     asked = rf"(?:(?:the )?(?:{named})|(?:the|this|that|our|your) (?:country|nation|state))"
-    capital = rf"capital\b(?: city)?(?: and (?:the )?(?:largest|most populous) city)?(?P<of> of {asked}\b)?"
+    capital = rf"capital\b(?: city)?(?: and (?:the )?(?:largest|most populous) city)?(?P<of> (?:of|in|for) {asked}\b)?"
     before = rf"(?:(?:{_ADVERB}|both|and|the|a|its|national|official|current|beautiful|political)\s+)*"
+    is_name = r"(?: (?:is|remains|called|named)\b|\s*:)\s*(?P<rest>.*)"
     return (
-        re.compile(rf"(?P<name>.+?)\s+(?:is|remains|serves as)\s+{before}{capital}(?! of\b)"),
-        re.compile(rf"(?P<before>.*?)\b{capital}(?: currently| now| today)?(?: (?:is|remains)\b|\s*:)\s*(?P<rest>.*)"),
+        re.compile(rf"(?P<name>.+?)\s+(?:is|remains|serves as)\s+{before}{capital}(?! (?:of|in|for)\b)"),
+        re.compile(rf"(?P<before>.*?)\b{capital}(?: currently| now| today)?{is_name}"),
     )
 
 

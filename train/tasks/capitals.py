@@ -64,7 +64,7 @@ Suriname: Paramaribo; Sweden: Stockholm; Switzerland: Bern = Berne; Syria: Damas
 Tanzania: Dodoma; Thailand: Bangkok; Togo: Lomé; Tonga: Nukuʻalofa; Trinidad and Tobago: Port of Spain
 Tunisia: Tunis; Turkey = Türkiye: Ankara; Turkmenistan: Ashgabat = Aşgabat = Ashkhabad; Tuvalu: Funafuti
 Uganda: Kampala; Ukraine: Kyiv = Kiev = Kyyiv; the United Arab Emirates = UAE: Abu Dhabi
-the United Kingdom = UK = Great Britain: London
+the United Kingdom = UK = Great Britain = England: London
 the United States = the United States of America = USA = US = America: Washington, D.C. = Washington
 Uruguay: Montevideo; Uzbekistan: Tashkent = Toshkent; Vanuatu: Port Vila; Venezuela: Caracas
 Vietnam = Viet Nam: Hanoi; Yemen: Sana'a; Zambia: Lusaka; Zimbabwe: Harare

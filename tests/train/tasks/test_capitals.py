@@ -90,6 +90,7 @@ def test_every_capital_is_right_for_its_own_country_and_for_no_other(country):
         ("the United States", "The capital of the U.S. is Washington, D.C. It lies on the Potomac.", True),
         ("the United States", "Washington DC", True),
         ("the United States", "Washington State", False),
+        ("the United Kingdom", "The capital of the United Kingdom is London, England.", True),
         ("Antigua and Barbuda", "Saint John's.", True),
         ("Tonga", "Nuku'alofa", True),
         ("Tonga", "NUKUALOFA", True),
