@@ -1,8 +1,10 @@
 """A task with short answers for a real chat model: one-step word problems with whole numbers.
 
-A problem is a story with two numbers put into it; the answer is their sum, difference, product or quotient, and never
-one of the two, so that who repeats the question is wrong. Held-out problems tell other stories with other pairs of
-numbers than those of training. A row of the files holds a chat of one problem and the answer.
+A problem is a story with two numbers put into it; the answer is their sum or product (where asked for, difference or
+quotient), and never one of the two, so that who repeats the question is wrong. Sums and products are the default since
+a policy sharpens only what its base does now and then, and SmolLM2-135M-Instruct hardly ever subtracts or divides
+well. Held-out problems tell other stories with other pairs of numbers than those of training. A row of the files holds
+a chat of one problem and the answer.
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ from rewards.frozen.encoding import response_text
 STORIES = {
     "+": (
         "{name} has {a} marbles and finds {b} more. How many marbles does {name} have now?",
-        "A library has {a} novels and buys {b} others. How many novels does it have then?",
-        "There are {a} girls and {b} boys in a choir. How many children sing in it?",
-        "{name} walked {a} minutes to the lake and {b} minutes back. How many minutes did {name} walk?",
-        "A farmer keeps {a} sheep and {b} goats. How many animals does the farmer keep?",
-        "A cook uses {a} carrots for a soup and {b} for a salad. How many carrots does the cook use?",
-        "A bus carries {a} people, and {b} more get on. How many people are on the bus?",
-        "{name} read {a} pages yesterday and {b} pages today. How many pages did {name} read?",
-        "A shop sold {a} lamps in May and {b} in June. How many lamps did it sell?",
-        "A jar holds {a} red beads and {b} blue beads. How many beads are in the jar?",
+        "{name} has {a} apples and buys {b} more apples. How many apples does {name} have in total?",
+        "There are {a} cats and {b} dogs in a shelter. How many animals are there in total?",
+        "A class has {a} boys and {b} girls. How many students are in the class?",
+        "{name} read {a} pages on Monday and {b} pages on Tuesday. How many pages did {name} read in total?",
+        "A shop sold {a} lamps in May and {b} lamps in June. How many lamps did it sell in total?",
+        "{name} has {a} red balloons and {b} blue balloons. How many balloons does {name} have in total?",
+        "{name} scored {a} points in one game and {b} points in another. How many points is that in total?",
+        "{name} saved {a} dollars last week and {b} dollars this week. How many dollars did {name} save in total?",
+        "There are {a} birds on a tree, and {b} more birds join them. How many birds are on the tree now?",
+        "A baker made {a} cakes yesterday and {b} cakes today. How many cakes did the baker make in total?",
+        "A bus carries {a} people, and {b} more people get on. How many people are on the bus now?",
     ),
     "-": (
         "{name} has {a} stickers and gives {b} of them away. How many stickers does {name} have left?",
@@ -43,16 +47,18 @@ STORIES = {
         "A garage had {a} cars in it before {b} drove away. How many cars does it have now?",
     ),
     "*": (
-        "There are {a} boxes with {b} pencils in each. How many pencils are there?",
-        "{name} buys {a} packs of {b} cards. How many cards does {name} buy?",
-        "A garden has {a} rows of {b} tulips. How many tulips grow in it?",
-        "A train has {a} wagons with {b} passengers in each. How many passengers ride on it?",
-        "A ticket costs {b} coins. How many coins do {a} tickets cost?",
-        "{name} runs {a} km on each of {b} days. How many km does {name} run?",
+        "There are {a} boxes with {b} pencils in each box. How many pencils are there in total?",
+        "{name} buys {a} bags, and each bag has {b} candies. How many candies does {name} have?",
+        "A garden has {a} rows, and each row has {b} flowers. How many flowers are in the garden?",
         "Each of {a} teams has {b} players. How many players are there?",
-        "A hotel has {a} floors with {b} rooms on each. How many rooms does it have?",
-        "A machine makes {a} bolts a minute. How many bolts does it make in {b} minutes?",
-        "{name} fills {a} shelves with {b} jars each. How many jars does {name} use?",
+        "{name} runs {a} miles every day. How many miles does {name} run in {b} days?",
+        "A book costs {a} dollars. How many dollars do {b} books cost?",
+        "A hotel has {a} floors with {b} rooms on each floor. How many rooms does the hotel have?",
+        "There are {a} tables, and each table has {b} chairs. How many chairs are there in total?",
+        "A train has {a} wagons with {b} passengers in each wagon. How many passengers are on the train?",
+        "{name} earns {a} dollars every hour. How many dollars does {name} earn in {b} hours?",
+        "A farmer has {a} hens, and each hen lays {b} eggs. How many eggs are there in total?",
+        "{name} fills {a} shelves with {b} books on each shelf. How many books are on the shelves?",
     ),
     "/": (
         "{name} shares {a} sweets equally among {b} friends. How many sweets does each friend get?",
@@ -90,11 +96,11 @@ _SPOILT_AFTER = re.compile(
 def pairs_of(operation: str) -> list[tuple[int, int]]:
     """The pairs of numbers that a story of ``+``, ``-``, ``*`` or ``/`` may hold, none of them equal to the answer."""
     if operation == "+":
-        pairs = [(a, b) for a in range(3, 60) for b in range(3, 40)]
+        pairs = [(a, b) for a in range(2, 21) for b in range(2, 13)]
     elif operation == "-":
-        pairs = [(a, b) for a in range(10, 90) for b in range(3, a - 2)]
+        pairs = [(a, b) for a in range(5, 31) for b in range(2, a - 1)]
     else:
-        pairs = [(a, b) for a in range(3, 21) for b in range(3, 13)]
+        pairs = [(a, b) for a in range(2, 11) for b in range(2, 11)]
         pairs = [(a * b, b) for a, b in pairs] if operation == "/" else pairs
     return [pair for pair in pairs if solve(operation, *pair) not in pair]
 
@@ -145,9 +151,9 @@ def split_stories(seed: int = 0, heldout_share: float = 0.3) -> dict[str, tuple[
 
 
 def draw_problems(
-    n_train: int = 2000, n_heldout: int = 200, seed: int = 0, heldout_share: float = 0.3
+    n_train: int = 600, n_heldout: int = 160, seed: int = 0, operations: str = "+*", heldout_share: float = 0.3
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Problems for training and for evaluation, all distinct, with a quarter for each operation, fixed by the seed.
+    """Problems for training and for evaluation, all distinct, as many for each of ``operations``, fixed by the seed.
 
     No story and no pair of numbers, in either order and for any operation, is on both sides.
 
@@ -155,18 +161,20 @@ def draw_problems(
         Two lists of ``{"question": ..., "answer": ...}``, in random order.
 
     Raises:
-        ValueError: there are not as many distinct problems.
+        ValueError: there are not as many distinct problems, or an operation is none of ``+-*/``.
     """
+    if not operations or len(set(operations)) < len(operations) or not set(operations) <= set(STORIES):
+        raise ValueError(f"operations is {operations!r}; name one or several of {''.join(STORIES)}, each once")
     rng = np.random.default_rng(seed)
-    pairs = sorted({tuple(sorted(pair)) for operation in STORIES for pair in pairs_of(operation)})
+    pairs = sorted({tuple(sorted(pair)) for operation in operations for pair in pairs_of(operation)})
     heldout_pairs = {pairs[i] for i in rng.permutation(len(pairs))[: round(heldout_share * len(pairs))]}
     stories = split_stories(seed, heldout_share)
     drawn: tuple[list[dict[str, str]], list[dict[str, str]]] = ([], [])
     for side, n in enumerate((n_train, n_heldout)):
-        for place, operation in enumerate(STORIES):
+        for place, operation in enumerate(operations):
             told = stories[operation][side]
             own = [pair for pair in pairs_of(operation) if (tuple(sorted(pair)) in heldout_pairs) == bool(side)]
-            wanted = n // len(STORIES) + (place < n % len(STORIES))
+            wanted = n // len(operations) + (place < n % len(operations))
             there = len(told) * len(own)  # a story with a pair is a problem once; another name in it makes no other
             if wanted > there:
                 raise ValueError(f"{wanted} problems of {operation} were asked for, but there are {there}: take fewer")
@@ -178,7 +186,12 @@ def draw_problems(
 
 
 def write_splits(
-    data_dir: str | Path, n_train: int = 2000, n_heldout: int = 200, seed: int = 0, system_prompt: str | None = None
+    data_dir: str | Path,
+    n_train: int = 600,
+    n_heldout: int = 160,
+    seed: int = 0,
+    operations: str = "+*",
+    system_prompt: str | None = None,
 ) -> tuple[Path, Path]:
     """Write ``train.jsonl`` and ``heldout.jsonl`` into ``data_dir``, made if absent, and return their paths.
 
@@ -189,7 +202,7 @@ def write_splits(
     folder.mkdir(parents=True, exist_ok=True)
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     paths = []
-    for name, problems in zip(("train", "heldout"), draw_problems(n_train, n_heldout, seed), strict=True):
+    for name, problems in zip(("train", "heldout"), draw_problems(n_train, n_heldout, seed, operations), strict=True):
         rows = [
             {"prompt": [*system, {"role": "user", "content": problem["question"]}], "answer": problem["answer"]}
             for problem in problems

@@ -130,9 +130,11 @@ def told_and_pairs(problems):
     return stories, pairs
 
 
-def test_held_out_problems_tell_other_stories_with_other_numbers():
-    train, heldout = draw_problems(600, 200, seed=3)
-    assert (len(train), len(heldout)) == (600, 200)
+@pytest.mark.parametrize("operations", ["+*", "+-*/"])
+@pytest.mark.parametrize("seed", range(4))
+def test_held_out_problems_tell_other_stories_with_other_numbers(operations, seed):
+    train, heldout = draw_problems(seed=seed, operations=operations)
+    assert (len(train), len(heldout)) == (600, 160)
     for old, new in zip(told_and_pairs(train), told_and_pairs(heldout)):
         assert old
         assert new
@@ -141,19 +143,23 @@ def test_held_out_problems_tell_other_stories_with_other_numbers():
     assert len(set(questions)) == len(questions)
 
 
-def test_each_operation_has_its_share_on_both_sides():
-    for problems, side in zip(draw_problems(400, 100), (0, 1)):
-        stories = {o: [re.sub(r"\{\w+\}", ".+", s) for s in parts[side]] for o, parts in split_stories().items()}
-        shares = [
-            sum(any(re.fullmatch(s.rstrip("?") + r"\?", p["question"]) for s in told) for p in problems)
-            for told in stories.values()
-        ]
-        assert shares == [len(problems) // 4] * 4
+@pytest.mark.parametrize("operations", ["+*", "-", "+-*/"])
+def test_each_operation_has_its_share_on_both_sides(operations):
+    for problems, side in zip(draw_problems(120, 60, operations=operations), (0, 1)):
+        shares = {}
+        for operation, parts in split_stories().items():
+            told = [re.sub(r"\{\w+\}", ".+", story).rstrip("?") + r"\?" for story in parts[side]]
+            found = sum(any(re.fullmatch(story, problem["question"]) for story in told) for problem in problems)
+            shares |= {operation: found} if found else {}
+        assert shares == dict.fromkeys(operations, len(problems) // len(operations))
 
 
-def test_more_problems_than_there_are_is_an_error():
+def test_impossible_problems_are_refused():
     with pytest.raises(ValueError, match="take fewer"):
         draw_problems(20_000, 10)
+    for operations in ("", "^", "++"):
+        with pytest.raises(ValueError, match="name one or several of"):
+            draw_problems(operations=operations)
 
 
 def test_files_are_fixed_by_the_seed_and_read_as_training_reads_them(tmp_path):
