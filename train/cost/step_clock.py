@@ -101,7 +101,7 @@ class StepClock(TrainerCallback):
         """
         if not (n := len(self.rollouts)):
             least = self.updates * (self.warm_up + 1)
-            raise ValueError(f"No rollout was timed: train for at least {least} steps, or warm up with fewer rollouts.")
+            raise ValueError(f"No rollout was timed: train for at least {least} steps, or warm up with fewer.")
         timed, rows_through = self._timed
         seconds = {phase: round(s / n, 5) for phase, s in timed.items()} | {"whole": sum(self.rollouts) / n}
         return {
