@@ -130,7 +130,7 @@ def length_correlation(
     for size in {len(pair) for pair in pairs} - {0}:  # one call for all groups of a size
         ranked = rankdata([pair for pair in pairs if len(pair) == size], axis=1)
         ranks.append(((ranked - (size + 1) / 2) / size).reshape(-1, 2))
-    result = {"responses": len(every)}
+    result: dict[str, float | int | None] = {"responses": len(every)}
     for name, table, correlate in (
         ("all", every, spearmanr),
         ("within_prompt", np.concatenate(ranks), pearsonr),

@@ -46,7 +46,8 @@ def load(
     rows, notes = load_rows(name, split, config, limit)
     check_columns(rows, ["query", "responses"], name)
     kinds = (*DOMAINS, NORMAL)
-    groups, built = [], []
+    groups: list[Group] = []
+    built: list[tuple] = []
     for n, row in enumerate(rows):
         given = row.get("responses")
         texts = [given.get(kind) if isinstance(given, dict) else None for kind in kinds]
@@ -148,8 +149,8 @@ def table_page(table: Mapping) -> str:
 
 def own_domains(views: Mapping[str, Mapping[str, float | None]]) -> float | None:
     """Mean accuracy of each domain under its own prompt, the table's diagonal, from view -> score -> value."""
-    diagonal = [views[domain][domain] for domain in DOMAINS]
-    return None if None in diagonal else sum(diagonal) / len(diagonal)
+    diagonal = [value for domain in DOMAINS if (value := views[domain][domain]) is not None]
+    return sum(diagonal) / len(DOMAINS) if len(diagonal) == len(DOMAINS) else None
 
 
 def _domains(comparisons: Comparisons) -> list[str]:
@@ -173,7 +174,7 @@ def _layout(comparisons: Comparisons, max_length_ratio: float, lengths: list[lis
     def scores(wins: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
         wins, scored = (counts.reshape(-1, len(names), 2, 2) for counts in (wins, scored))
         parts = np.s_[:, :, :, :], np.s_[:, :, :1, :], np.s_[:, :, :, 1:]  # all, opponent not normal, length-matched
-        result = {}
+        result: dict[str, np.ndarray] = {}
         for variant, part in zip(VARIANTS, parts, strict=True):
             accuracy = statistics.share(wins[part].sum(axis=(2, 3)), scored[part].sum(axis=(2, 3)))
             result |= {f"{name}{variant}": accuracy[:, k] for k, name in enumerate(names)}

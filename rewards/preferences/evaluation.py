@@ -26,7 +26,7 @@ from rewards.preferences.judging import (
 )
 from rewards.reporting.tables import markdown_table, percent
 
-SWEPT = {  # default values of --sweep
+SWEPT: dict[str, list] = {  # default values of --sweep
     "discounts": [1.0, 0.999, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9],
     "forms": list(FORMS),
     "floors": [0.0, 0.1, 0.5],
@@ -150,7 +150,7 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
         terminal=args.terminals,
         end_token=[bool(e) for e in args.end_tokens],
     )
-    rows = [{"setting": vars(s), "views": {}} for s in settings]
+    rows: list[dict[str, dict]] = [{"setting": vars(s), "views": {}} for s in settings]
     for view, comparisons in views.items():
         verdicts = endorm_verdicts(source, comparisons, settings, f"endorm {view}".strip())
         for row, v in zip(rows, tqdm(verdicts, desc=f"sweep {view}".strip(), unit="setting")):

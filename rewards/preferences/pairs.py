@@ -72,7 +72,9 @@ def load(
     in_messages = all(isinstance(row.get(chosen), list) for row in rows) and prompt == _PROMPT
     check_columns(rows, wanted if own_prompt or in_messages else [prompt, *wanted], name)
 
-    groups, built, left_out = [], [], dict.fromkeys(("no prompt or response", "no verdict", "two conversations"), 0)
+    groups: list[Group] = []
+    built: list[tuple] = []
+    left_out = dict.fromkeys(("no prompt or response", "no verdict", "two conversations"), 0)
     for n, row in enumerate(rows):
         better, worse = chosen, rejected
         if label and row.get(label) not in ("A>B", "B>A"):
@@ -111,15 +113,16 @@ def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, 
         "counts_by_source", "rows_by_source" (the same of rows), "notes".
     """
     layout, by_row, rows = _layouts(comparisons)
+    scores = statistics.estimates(layout, outcome, draws, seed)
     result = {
-        "scores": statistics.estimates(layout, outcome, draws, seed),
+        "scores": scores,
         "counts": statistics.count(outcome),
         "counts_by_source": statistics.count_by(outcome, comparisons.labels["source"]),
         "notes": comparisons.notes,
     }
     if by_row:
         beaten = all_beaten(comparisons, outcome)
-        result["scores"] |= statistics.estimates(by_row, beaten, draws, seed)
+        scores |= statistics.estimates(by_row, beaten, draws, seed)
         result["rows_by_source"] = statistics.count_by(beaten, rows)
     return result
 
@@ -131,8 +134,8 @@ def differences(
     layout, by_row, _ = _layouts(comparisons)
     result = statistics.differences(layout, first, second, draws, seed)
     if by_row:
-        beaten = [all_beaten(comparisons, outcome) for outcome in (first, second)]
-        result |= statistics.differences(by_row, *beaten, draws, seed)
+        ours, theirs = (all_beaten(comparisons, outcome) for outcome in (first, second))
+        result |= statistics.differences(by_row, ours, theirs, draws, seed)
     return result
 
 
@@ -177,7 +180,8 @@ def _responses(value, column: str) -> list[tuple[Prompt | None, str]]:
     if isinstance(value, str):
         return [(None, value)]
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        *before, last = _checked(value, column)
+        _checked(value, column)
+        *before, last = value
         if last["role"] != "assistant":
             raise ValueError(f"column {column!r}: messages must end with the assistant's; found {str(last)[:200]}")
         return [(before, last["content"])]

@@ -70,7 +70,8 @@ def load(
     if repeated:
         notes.append(f"{repeated} rows, kept, have the same text in two styles of one side")
 
-    groups, built = [], []
+    groups: list[Group] = []
+    built: list[tuple] = []
     for domain, members in by_domain.items():
         complete = [row for row in members if len(_cells(row)) == SIZE**2]
         if 0 < len(complete) < len(members):
@@ -111,7 +112,9 @@ def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, 
     incomplete = [d for d in DOMAINS if np.isnan(matrices[d]).any()]
     return {
         "scores": statistics.estimates(layout, outcome, draws, seed),
-        "matrices": {name: np.where(np.isnan(m), None, m).tolist() for name, m in matrices.items()},
+        "matrices": {
+            name: [[None if x != x else x for x in row] for row in m.tolist()] for name, m in matrices.items()
+        },
         "complete_domains": [d for d in DOMAINS if d not in incomplete],
         "missing": [_why(d, matrices[d], d in comparisons.labels["domain"]) for d in incomplete],
         "counts": statistics.count(outcome),
@@ -180,7 +183,7 @@ def _levels(matrix: np.ndarray) -> dict[str, np.ndarray]:
 def _why(domain: str, matrix: np.ndarray, present: bool) -> str:
     if not present:
         return f"{domain}: no rows; the official scores are means over all four domains"
-    absent = _show(np.argwhere(np.isnan(matrix)).tolist())
+    absent = _show((i, j) for i, j in np.argwhere(np.isnan(matrix)).tolist())
     return f"{domain}: no scored comparison of {absent}; a {domain}, official or pooled score that needs one is None"
 
 
@@ -200,4 +203,4 @@ def _repeats(texts: list[str | None]) -> bool:
 def _cells(row: dict) -> set[tuple[int, int]]:
     """Pairs of styles of which the row has both responses."""
     present = [[k for k, text in enumerate(row[side]) if text is not None] for side in ("chosen", "rejected")]
-    return set(product(*present))
+    return set(product(present[0], present[1]))
