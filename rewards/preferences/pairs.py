@@ -1,16 +1,33 @@
-"""Any preference pairs: a prompt, what was chosen, and one or several responses that were rejected.
+"""Any preference pairs: a prompt, and responses of which some are better than others.
 
-PRESETS hold the arguments of `load` for known datasets: `load(**PRESETS["rewardbench2"])`. They follow the datasets'
-cards and published code; none has been loaded from the hub here. Only accuracy is computed: RewardBench also weighs
-its subsets into sections; RewardBench 2 gives part of a point where the chosen response shares the top score, and has
-a score of its own for its subset "Ties".
+Files are read as they are, by the layouts of `layouts.LAYOUTS`. PRESETS hold the arguments of `load` for known
+datasets, with the column to report by: `load(**PRESETS["rewardbench2"])`. They follow the datasets' cards and
+published code; none has been loaded from the hub here. Only accuracy is computed: RewardBench also weighs its subsets
+into sections; RewardBench 2 gives part of a point where the chosen response shares the top score, and has a score of
+its own for its subset "Ties".
 """
+
+from collections import Counter
 
 import numpy as np
 
 from rewards.preferences import bootstrap as statistics
-from rewards.preferences.comparisons import Comparisons, Group, Prompt, as_prompt
-from rewards.preferences.rows import check_columns, load_rows
+from rewards.preferences.comparisons import Comparisons, Group, as_prompt
+from rewards.preferences.layouts import (
+    LAYOUTS,
+    NAMED,
+    NOTHING,
+    PROMPTS,
+    SIDE_SCORES,
+    SURE_PROMPTS,
+    SYSTEMS,
+    Layout,
+    NoVerdict,
+    find_layout,
+)
+from rewards.preferences.messages import LeftOut
+from rewards.preferences.pair_rows import pairs_of, read_row
+from rewards.preferences.rows import evenly, load_rows
 
 PRESETS = {
     # chosen and rejected are messages; main_source is one of five datasets, such as Nectar
@@ -30,71 +47,87 @@ PRESETS = {
     },
 }
 COLUMNS = None  # all scores: which there are depends on the file
-_PROMPT = "prompt"
+METADATA = ("id", "prompt_id")
 
 
 def load(
     name: str,
     split: str = "train",
     config: str | None = None,
-    prompt: str = _PROMPT,
-    chosen: str = "chosen",
-    rejected: str = "rejected",
+    prompt: str | None = None,
+    chosen: str | None = None,
+    rejected: str | None = None,
     system: str | None = None,
     group: str | None = None,
     label: str | None = None,
     chat: bool = True,
     limit: int | None = None,
 ) -> Comparisons:
-    """Comparisons from pairs: every chosen response of a row against every rejected one.
+    """Comparisons from pairs: every response of a row against every one that its file calls worse.
 
-    A response is text or chat messages that end with the assistant's, which is then the response; the messages before
-    it are the prompt where the file has no prompt column. A list of either is several responses. Label: "source", the
-    row's value of the `group` column, else "all". Rows without a prompt or a response on either side, or whose two
-    sides continue different conversations, are left out and counted.
+    A response is text, or chat messages that end with the assistant's; the messages before it are kept as turns of
+    the prompt. A list of either is several responses. Label: "source", the row's value of the `group` column, else
+    "all". Notes count every row that is left out, with the reason, and name the columns that are not read.
 
     Args:
-        name, split, config, limit: as `load_rows` takes them.
-        prompt, chosen, rejected: columns. `prompt` holds text or chat messages.
-        system: column with a system prompt, which replaces one in the messages.
+        name, split, config: as `load_rows` takes them.
+        limit: only so many rows, evenly spaced.
+        prompt, chosen, rejected: columns, where the file's are not those of a known layout.
+        system: column with a system prompt, which replaces one in the messages; default one of SYSTEMS.
         group: column to report accuracy by.
-        label: column with "A>B" or "B>A": which of the columns `chosen` (A) and `rejected` (B) is the better one.
-            Rows with anything else are left out and counted.
+        label: column that says which of two columns is the better one (`layouts.named` says in which words), or
+            within lists the field that scores.
         chat: prompts as chat messages, else as plain text.
 
     Raises:
-        ValueError: columns that are not there (the message lists those found) or hold something else.
+        ValueError: a layout that is not known, columns that are not there (the message lists those found), cells that
+            hold something else, or no comparison.
     """
-    rows, notes = load_rows(name, split, config, limit)
-    own_prompt = any(prompt in row for row in rows)
-    wanted = [chosen, rejected, *(column for column in (system, group, label) if column)]
-    # without the default prompt column the messages must hold the prompt; a name that the user chose must be there
-    in_messages = all(isinstance(row.get(chosen), list) for row in rows) and prompt == _PROMPT
-    check_columns(rows, wanted if own_prompt or in_messages else [prompt, *wanted], name)
+    rows, notes = load_rows(name, split, config)
+    layout = find_layout(rows, name, chosen, rejected, label)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    wanted = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "system": system, "group": group}
+    _check_columns(columns, wanted | {"label": None if layout.within else label}, name)
+    if chosen or rejected:
+        _check_columns(columns, dict(zip(("chosen", "rejected"), layout.columns)), name)
+    asks = prompt or next((column for column in layout.prompts if column in columns), None)
+    guessed = prompt is None and layout.prompts == PROMPTS and asks not in SURE_PROMPTS
+    system_column, system = system, system or next((column for column in SYSTEMS if column in columns), None)
+    rows, limited = evenly(layout.prepare(rows), limit)
 
     groups: list[Group] = []
     built: list[tuple] = []
-    left_out = dict.fromkeys(("no prompt or response", "no verdict", "two conversations"), 0)
+    left_out: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     for n, row in enumerate(rows):
-        better, worse = chosen, rejected
-        if label and row.get(label) not in ("A>B", "B>A"):
-            left_out["no verdict"] += 1
+        try:
+            read = read_row(row, layout, asks, label or layout.label, guessed, chat)
+        except NoVerdict as verdict:
+            said[str(verdict)] += 1
             continue
-        if label and row[label] == "B>A":
-            better, worse = rejected, chosen
-        sides = [_responses(row.get(column), column) for column in (better, worse)]
-        text = row.get(prompt) if own_prompt else next((before for side in sides for before, _ in side), None)
-        if not (text and all(sides)):
-            left_out["no prompt or response"] += 1
-        elif not own_prompt and any(before != text for side in sides for before, _ in side):
-            left_out["two conversations"] += 1
-        else:
-            first = len(sides[0])
-            source = str(row.get(group)) if group else "all"
-            built += [(len(groups), i, first + j, source) for i in range(first) for j in range(len(sides[1]))]
-            asked = as_prompt(_checked(text, prompt), row.get(system) if system else None, chat)
-            groups.append(Group(str(row.get("id", n)), asked, [response for side in sides for _, response in side]))
-    notes += [f"{count} rows left out: {reason}" for reason, count in left_out.items() if count]
+        except LeftOut as reason:
+            left_out[str(reason)] += 1
+            continue
+        source = str(row.get(group)) if group else "all"
+        built += [(len(groups), i, j, source) for i, j in pairs_of(read.scores)]
+        told = as_prompt(read.prompt, row.get(system) if system else None, chat)
+        groups.append(Group(str(row.get("id", n)), told, list(read.responses)))
+        seen.update(f"rows {what}" for what in read.seen)
+        seen.update({f"{what} left out": count for what, count in read.lost.items() if count})
+    if not built and asks is None and layout.prompts and set(left_out) == {NOTHING}:
+        raise ValueError(
+            f"{name} has no column that asks, and its responses bring no turns along: looked for "
+            f"{', '.join(layout.prompts)}; columns found: {', '.join(columns)}. Name it by --prompt_column"
+        )
+    notes += limited + _layout_notes(layout, columns, asks, system, [prompt, system_column, group, label], rows)
+    notes += [f"{count} {what}" for what, count in seen.items()]
+    notes += [f"{count} rows left out: {reason}" for reason, count in left_out.items()]
+    if said:
+        words = ", ".join(repr(word) for word, _ in said.most_common(5))
+        notes.append(
+            f"{said.total()} rows left out: no verdict in column {label or layout.label!r}, which says {words}"
+        )
     return Comparisons.build(groups, built, ("source",), notes)
 
 
@@ -173,30 +206,40 @@ def _scores(names: list[str], overall: str, macro: str):
     return scores
 
 
-def _responses(value, column: str) -> list[tuple[Prompt | None, str]]:
-    """(messages before it, text) of each response in a cell."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [(None, value)]
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        _checked(value, column)
-        *before, last = value
-        if last["role"] != "assistant":
-            raise ValueError(f"column {column!r}: messages must end with the assistant's; found {str(last)[:200]}")
-        return [(before, last["content"])]
-    if isinstance(value, list):
-        return [response for item in value for response in _responses(item, column)]
-    raise ValueError(f"column {column!r} must hold text, chat messages or lists of them; found {str(value)[:200]}")
+def _check_columns(columns: list[str], wanted: dict[str, str | None], name: str) -> None:
+    for flag, column in wanted.items():
+        if column and column not in columns:
+            raise ValueError(
+                f"{name} has no column {column!r}; columns found: {', '.join(columns)}. Name another one by "
+                f"--{flag}_column"
+            )
 
 
-def _checked(value: Prompt, column: str) -> Prompt:
-    good = isinstance(value, str) or (
-        isinstance(value, list)
-        and all(isinstance(m, dict) and isinstance(m.get("content"), str) and "role" in m for m in value)
-    )
-    if not good:
-        raise ValueError(
-            f"column {column!r} must hold text or messages with 'role' and text 'content'; found {str(value)[:200]}"
+def _layout_notes(
+    layout: Layout, columns: list[str], asks: str | None, system: str | None, named: list[str | None], rows: list[dict]
+) -> list[str]:
+    """How the columns were read where the user did not say it, which were not read, and what scores say of sides."""
+    notes = []
+    if layout is not LAYOUTS[0] and layout.name != NAMED:
+        by = f", the better one by {layout.label!r}" if layout.label and layout.label not in named else ""
+        notes.append(f"read as {layout.name}: prompts from {asks or layout.columns[0]!r}{by}")
+    elif asks not in (None, "prompt", *named):
+        notes.append(f"prompts from column {asks!r}")
+    if system and system not in named:
+        notes.append(f"system prompts from column {system!r}")
+    used = {asks, system, *named, *layout.columns, layout.label, *METADATA}
+    if asks == "instruction":
+        used |= {"input", "history"}
+    scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout is LAYOUTS[0] else []
+    for better, worse in scores:
+        odd = sum(
+            isinstance(row.get(better), (int, float))
+            and isinstance(row.get(worse), (int, float))
+            and row[better] <= row[worse]
+            for row in rows
         )
-    return value
+        if odd:
+            notes.append(f"{odd} rows have a {better!r} that is not above {worse!r}; kept as the file pairs them")
+        used |= {better, worse}
+    unread = [column for column in columns if column not in used]
+    return [*notes, f"columns not read: {', '.join(unread)}"] if unread else notes

@@ -1,5 +1,6 @@
 """Rows of a benchmark from the hub, a URL or a local file."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow.parquet
 from datasets import load_dataset
 
 JSON_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 def load_rows(
@@ -17,8 +19,9 @@ def load_rows(
     """All rows of a dataset, in their order.
 
     Args:
-        name: dataset on the hub, http(s) address of a JSON file, or local .jsonl, .json, .jsonl.gz, .json.gz or
-            .parquet file. JSON files hold one object per line or one array of objects.
+        name: dataset on the hub, http(s) address of a JSON file, or local .jsonl, .json, .csv, .tsv (each also with
+            .gz) or .parquet file. JSON files hold one object per line or one array of objects; of a CSV file every
+            cell is text, and its first line names the columns.
         split, config: of a dataset on the hub; a file is any split.
         limit: only so many rows, evenly spaced over the file, since benchmarks are sorted by domain.
 
@@ -27,19 +30,32 @@ def load_rows(
 
     Raises:
         FileNotFoundError: a local file that is not there.
-        ValueError: a file that is not JSON or parquet, or has no rows; a limit below 1.
+        ValueError: a file of another kind, a broken one, or one without rows; a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; set 1 or more, or leave it out for all rows")
     path = Path(name).expanduser()
     if name.startswith(("http://", "https://")):
         rows = list(load_dataset("json", data_files={split: name}, split=split))
-    elif name.lower().endswith((*JSON_SUFFIXES, ".parquet")) or path.exists() or name.startswith((".", "/", "~")):
+    elif (
+        name.lower().endswith((*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet"))
+        or path.exists()
+        or name.startswith((".", "/", "~"))
+    ):
         rows = _read(path)
     else:
         rows = list(load_dataset(name, config, split=split))
     if not rows:
         raise ValueError(f"{name} has no rows; name another file or split")
+    return evenly(rows, limit)
+
+
+def evenly(rows: list[dict], limit: int | None) -> tuple[list[dict], list[str]]:
+    """So many rows, evenly spaced, and a note on those left out; all rows without a limit.
+
+    Raises:
+        ValueError: a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; set 1 or more, or leave it out for all rows")
     if limit is None or limit >= len(rows):
         return rows, []
     kept = np.linspace(0, len(rows) - 1, limit).round().astype(int)
@@ -62,10 +78,14 @@ def _read(path: Path) -> list[dict]:
         raise FileNotFoundError(f"{path} is no file in {Path.cwd()}: correct the path, or name a dataset on the hub")
     if path.name.lower().endswith(".parquet"):
         return pyarrow.parquet.read_table(path).to_pylist()
-    if not path.name.lower().endswith(JSON_SUFFIXES):
-        raise ValueError(f"{path} is none of {', '.join(JSON_SUFFIXES)}, .parquet; convert it to one of them")
     opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8") as file:
+    if path.name.lower().endswith(CSV_SUFFIXES):
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            return _read_table(file, path)
+    if not path.name.lower().endswith(JSON_SUFFIXES):
+        known = ", ".join((*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet"))
+        raise ValueError(f"{path} is none of {known}; convert it to one of them")
+    with opened(path, "rt", encoding="utf-8-sig") as file:
         text = file.read()
     if text.lstrip().startswith("["):
         rows = _parse(text, path)
@@ -74,6 +94,19 @@ def _read(path: Path) -> list[dict]:
     odd = next((row for row in rows if not isinstance(row, dict)), None)
     if odd is not None:
         raise ValueError(f"{path} must hold JSON objects, one per row; found {str(odd)[:100]}")
+    return rows
+
+
+def _read_table(file, path: Path) -> list[dict]:
+    csv.field_size_limit(2**31 - 1)  # a conversation may be longer than the 128 KiB that are the default
+    delimiter = "\t" if ".tsv" in path.name.lower() else ","
+    try:
+        rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table: {error}. Repair it, or convert it to JSON Lines") from error
+    odd = next((n for n, row in enumerate(rows, 1) if None in row or None in row.values()), None)
+    if odd is not None:
+        raise ValueError(f"{path}, row {odd} has not as many cells as the first line has columns. Repair its quotes")
     return rows
 
 
