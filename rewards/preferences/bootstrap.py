@@ -89,6 +89,27 @@ def estimates(
     return percentiles(layout.scores(wins[0], scored[0]), level)
 
 
+def figure(
+    layout: Layout,
+    outcomes: Sequence[np.ndarray],
+    value: Callable[[list[dict[str, np.ndarray]]], np.ndarray],
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, float | None]:
+    """One figure of several outcomes on the same comparisons, such as a mean over views, with its percentile interval.
+
+    Args:
+        value: from the scores of each outcome, name -> (1 + draws,), to the figure, (1 + draws,).
+
+    Returns:
+        {"value", "low", "high"}, as `estimates` has them.
+    """
+    wins, scored = resample(layout, outcomes, draws, seed)
+    scores = [layout.scores(w, s) for w, s in zip(wins, scored, strict=True)]
+    return percentiles({"figure": value(scores)}, level)["figure"]
+
+
 def differences(
     layout: Layout, first: np.ndarray, second: np.ndarray, draws: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> dict[str, dict]:

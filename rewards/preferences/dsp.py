@@ -147,10 +147,20 @@ def table_page(table: Mapping) -> str:
     return f"{markdown_table(['prompt', *table['columns']], rows)}\n{wins}\n"
 
 
-def own_domains(views: Mapping[str, Mapping[str, float | None]]) -> float | None:
-    """Mean accuracy of each domain under its own prompt, the table's diagonal, from view -> score -> value."""
-    diagonal = [value for domain in DOMAINS if (value := views[domain][domain]) is not None]
-    return sum(diagonal) / len(DOMAINS) if len(diagonal) == len(DOMAINS) else None
+def headline(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """Mean accuracy of each domain under its own prompt, the table's diagonal, with its interval.
+
+    Args:
+        views, outcomes: domain of the system prompt -> the same comparisons under it, and one judge's outcomes there.
+    """
+    layout = _layout(views[DOMAINS[0]], max_length_ratio=1.25, lengths=None)
+
+    def value(scores: list[dict[str, np.ndarray]]) -> np.ndarray:
+        return np.mean([of_view[domain] for domain, of_view in zip(DOMAINS, scores, strict=True)], axis=0)
+
+    return statistics.figure(layout, [outcomes[domain] for domain in DOMAINS], value, draws, seed)
 
 
 def _domains(comparisons: Comparisons) -> list[str]:

@@ -8,6 +8,7 @@ its own for its subset "Ties".
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -46,7 +47,6 @@ PRESETS = {
         "group": "source",
     },
 }
-COLUMNS = None  # all scores: which there are depends on the file
 METADATA = ("id", "prompt_id")
 
 
@@ -170,6 +170,19 @@ def differences(
         ours, theirs = (all_beaten(comparisons, outcome) for outcome in (first, second))
         result |= statistics.differences(by_row, ours, theirs, draws, seed)
     return result
+
+
+def headline(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """The accuracy over all comparisons with its interval.
+
+    Args:
+        views, outcomes: view -> its comparisons, and one judge's outcomes on them; here there is one view.
+    """
+    ((view, comparisons),) = views.items()
+    layout = _layouts(comparisons)[0]
+    return statistics.figure(layout, [outcomes[view]], lambda scores: scores[0]["accuracy"], draws, seed)
 
 
 def all_beaten(comparisons: Comparisons, outcome: np.ndarray) -> np.ndarray:

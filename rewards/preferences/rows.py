@@ -11,6 +11,7 @@ from datasets import load_dataset
 
 JSON_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SUFFIXES = (*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet")
 
 
 def load_rows(
@@ -29,17 +30,13 @@ def load_rows(
         ``(rows, notes)``: the rows as dicts; a note says what `limit` left out.
 
     Raises:
-        FileNotFoundError: a local file that is not there.
+        FileNotFoundError: a local file that is not there. IsADirectoryError: a folder.
         ValueError: a file of another kind, a broken one, or one without rows; a limit below 1.
     """
     path = Path(name).expanduser()
     if name.startswith(("http://", "https://")):
         rows = list(load_dataset("json", data_files={split: name}, split=split))
-    elif (
-        name.lower().endswith((*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet"))
-        or path.exists()
-        or name.startswith((".", "/", "~"))
-    ):
+    elif name.lower().endswith(SUFFIXES) or path.exists() or name.startswith((".", "/", "~")):
         rows = _read(path)
     else:
         rows = list(load_dataset(name, config, split=split))
@@ -74,6 +71,8 @@ def check_columns(rows: list[dict], wanted: list[str], name: str) -> None:
 
 
 def _read(path: Path) -> list[dict]:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name one of its files")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file in {Path.cwd()}: correct the path, or name a dataset on the hub")
     if path.name.lower().endswith(".parquet"):
@@ -83,8 +82,7 @@ def _read(path: Path) -> list[dict]:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             return _read_table(file, path)
     if not path.name.lower().endswith(JSON_SUFFIXES):
-        known = ", ".join((*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet"))
-        raise ValueError(f"{path} is none of {known}; convert it to one of them")
+        raise ValueError(f"{path} is none of {', '.join(SUFFIXES)}; convert it to one of them")
     with opened(path, "rt", encoding="utf-8-sig") as file:
         text = file.read()
     if text.lstrip().startswith("["):

@@ -228,7 +228,17 @@ def test_files_of_all_kinds_hold_the_same_rows(tmp_path):
     assert pairs.load(str(tmp_path / "a.tsv")).groups[0].responses == ["one\ntwo", "007"]
 
 
+def test_the_headline_is_the_accuracy_with_its_interval(tmp_path):
+    rows = [{"prompt": f"p{n}", "chosen": "c", "rejected": "r", "from": "ab"[n % 2]} for n in range(20)]
+    comparisons = load(tmp_path, rows, group="from")
+    outcome = np.arange(20) % 3 / 2
+    expected = pairs.summary(comparisons, outcome, draws=200)["scores"]["accuracy"]
+    assert pairs.headline({"": comparisons}, {"": outcome}, draws=200) == pytest.approx(expected)
+
+
 def test_bad_files_say_what_to_do(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: name one of its files"):
+        pairs.load(str(tmp_path))
     for name, text, error, message in (
         ("no.jsonl", None, FileNotFoundError, "no.jsonl is no file in"),
         ("a.xlsx", "a,b", ValueError, "convert it to one of them"),
