@@ -6,43 +6,39 @@ datasets' cards; what is not in the table is read by naming its columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from rewards.preferences.messages import LeftOut, conversation, decoded, is_conversation
+from rewards.preferences.responses import (
+    MERGED,
+    Read,
+    Verdict,
+    best_first,
+    by_prompt,
+    decoded_conversation,
+    higher,
+    items_of,
+    listed,
+    named,
+    one_of,
+    parallel,
+    sides,
+    strength,
+    summaries,
+    turns_as_texts,
+    two,
+)
 
 # the first that is there asks, unless a layout names its own
 PROMPTS: tuple[str, ...] = ("prompt", "question", "query", "instruction", "problem", "history", "context")
 PROMPTS += ("conversations", "conversation", "trajectory", "messages", "input")
 SYSTEMS = ("system", "system_prompt")
-_MERGED, NAMED = "rows of the prompt", "the columns named"
+NAMED = "the columns named"
 SURE_PROMPTS = ("prompt", "conversations")  # the others give way to the turns that responses bring along
-NOTHING, TIE = "no prompt or response", "ties"
-FIRST = {"a>b", "a>>b", "a", "model_a", "response_a", "assistant_a", "first", "left"}
-SECOND = {"b>a", "b>>a", "b", "model_b", "response_b", "assistant_b", "second", "right"}
-TIES = {"a=b", "b=a", "tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "same", "draw", "equal"}
 # what some files say of the two sides beside them
 SIDE_SCORES = [("score_chosen", "score_rejected"), ("chosen_score", "rejected_score")]
-SIDE_SCORES += [(a.format("chosen"), a.format("rejected")) for a in ("{}-rating", "{}_rating", "rating_{}")]
-
-
-class Judged(NamedTuple):
-    """Responses of one row as the file holds them, each with a score: the higher one is better. `ranked`: equal
-    scores are ties, not one side of several. `unscored`: how many more there are without a score."""
-
-    responses: list[Any]
-    scores: list[float]
-    ranked: bool = True
-    unscored: int = 0
-
-
-class NoVerdict(LeftOut):
-    """A row whose label says neither which response is better nor that they tie; its text is the label."""
-
-
-Read = Callable[[dict, str | None], Judged]
-Verdict = Callable[[dict, str | None], float]
+SIDE_SCORES += [(a.format("chosen"), a.format("rejected")) for a in ("{}-rating", "{}_avg_rating", "rating_{}")]
 
 
 @dataclass(frozen=True)
@@ -70,178 +66,8 @@ class Layout:
     prepare: Callable[[list[dict]], list[dict]] = lambda rows: rows
 
 
-def sides(chosen: str, rejected: str) -> Read:
-    """A better and a worse side, each one response or a list of them."""
-
-    def read(row: dict, label: str | None) -> Judged:
-        better, worse = several(row.get(chosen)), several(row.get(rejected))
-        if not (better and worse):
-            raise LeftOut(NOTHING)
-        return Judged([*better, *worse], [1.0] * len(better) + [0.0] * len(worse), ranked=False)
-
-    return read
-
-
-def several(cell: Any) -> list:
-    """The responses in a cell: a list of texts or of conversations is several, anything else is one."""
-    cell = decoded_conversation(cell)
-    if isinstance(cell, list) and not is_conversation(cell):
-        return [decoded_conversation(item) for item in cell if item is not None]
-    return [] if cell is None else [cell]
-
-
-def decoded_conversation(cell: Any) -> Any:
-    """The messages that a JSON text holds; any other cell as it is."""
-    value = decoded(cell)
-    return value if is_conversation(value) else cell
-
-
-def two(first: str, second: str, verdict: Verdict) -> Read:
-    """Two responses in two columns, and what says which is better."""
-
-    def read(row: dict, label: str | None) -> Judged:
-        cells = [decoded_conversation(row.get(column)) for column in (first, second)]
-        if None in cells:
-            raise LeftOut(NOTHING)
-        return Judged(cells, [verdict(row, label), 0.0])
-
-    return read
-
-
-def named(first: str, second: str) -> Verdict:
-    """A label that names the better of two columns: by a word such as "model_a", "A>B" or "tie", by a column's own
-    name, or by what sets the two names apart, such as 0 and 1 of response_0 and response_1."""
-    start = next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
-    names = dict.fromkeys(FIRST, 1.0) | dict.fromkeys(SECOND, -1.0) | dict.fromkeys(TIES, 0.0)
-    names |= {first.lower(): 1.0, second.lower(): -1.0}
-    if first[start:] and second[start:]:
-        names |= {first[start:].lower(): 1.0, second[start:].lower(): -1.0}
-
-    def verdict(row: dict, label: str | None) -> float:
-        said = _word(row.get(label or ""))
-        if said not in names:
-            raise NoVerdict(said)
-        return names[said]
-
-    return verdict
-
-
-def one_of(values: dict[str, float]) -> Verdict:
-    """A label of which the table says what it means: 1 first, -1 second."""
-
-    def verdict(row: dict, label: str | None) -> float:
-        said = _word(row.get(label or ""))
-        if said not in values:
-            raise NoVerdict(said)
-        return values[said]
-
-    return verdict
-
-
-def strength(row: dict, label: str | None) -> float:
-    """A number below zero where the first is better, above zero where the second is."""
-    value = _number(row.get(label or ""))
-    if value is None:
-        raise NoVerdict(_word(row.get(label or "")))
-    return -value
-
-
-def higher(first: str, second: str) -> Verdict:
-    """Two columns of scores."""
-
-    def verdict(row: dict, label: str | None) -> float:
-        scores = [_number(row.get(column)) for column in (first, second)]
-        if scores[0] is None or scores[1] is None:
-            raise NoVerdict(", ".join(_word(row.get(column)) for column in (first, second)))
-        return scores[0] - scores[1]
-
-    return verdict
-
-
-def ticked(first: str, second: str, tie: str) -> Verdict:
-    """Three columns of which one is 1."""
-
-    def verdict(row: dict, label: str | None) -> float:
-        marks = [_number(row.get(column)) == 1 for column in (first, second, tie)]
-        if sum(marks) != 1:
-            raise NoVerdict(", ".join(_word(row.get(column)) for column in (first, second, tie)))
-        return float(marks[0]) - float(marks[1])
-
-    return verdict
-
-
-def listed(column: str, text: str, scores: Sequence[str], sign: float = 1.0) -> Read:
-    """A list of objects, each a response with a score.
-
-    Args:
-        text: field with the response.
-        scores: fields of which the first that is there scores.
-        sign: -1 where a small number is good, as of ranks.
-    """
-
-    def read(row: dict, label: str | None) -> Judged:
-        items = [item for item in decoded(row.get(column)) or [] if isinstance(item, dict)]
-        field = label or next((s for s in scores if any(s in item for item in items)), scores[0])
-        if label and items and not any(label in item for item in items):
-            raise ValueError(f"no {label!r} in {column!r}; name one of {', '.join(items[0])} by --label_column")
-        return _scored([(item.get(text), _number(item.get(field)), sign) for item in items])
-
-    return read
-
-
-def parallel(responses: str, scores: str) -> Read:
-    """A list of responses, and one of their scores."""
-
-    def read(row: dict, label: str | None) -> Judged:
-        texts, values = decoded(row.get(responses)) or [], decoded(row.get(label or scores)) or []
-        if len(texts) != len(values):
-            raise LeftOut(f"not one of {scores} for each of {responses}")
-        return _scored([(text, _number(value), 1.0) for text, value in zip(texts, values)])
-
-    return read
-
-
-def _scored(items: list[tuple[Any, float | None, float]]) -> Judged:
-    kept = [(text, sign * score) for text, score, sign in items if text is not None and score is not None]
-    if len(kept) < 2:
-        raise LeftOut("fewer than two responses with a score")
-    return Judged([text for text, _ in kept], [score for _, score in kept], unscored=len(items) - len(kept))
-
-
-def _summaries(row: dict, label: str | None) -> Judged:
-    texts = [item.get("text") for item in row.get("summaries") or []]
-    choice = _number(row.get("choice"))
-    if choice not in range(len(texts)):
-        raise NoVerdict(_word(row.get("choice")))
-    return Judged(texts, [float(i == choice) for i in range(len(texts))], ranked=False)
-
-
-def _turns(row: dict, label: str | None) -> Judged:
-    """Turns of the user as one list, and those of either model as another, all JSON texts."""
-    asked = several(decoded(row.get("prompt")))
-    both = []
-    for column in ("response_a", "response_b"):
-        said = several(decoded(row.get(column)))
-        if not asked or len(said) != len(asked):
-            raise LeftOut(NOTHING)
-        turns = [(("user", q), ("assistant", a)) for q, a in zip(asked, said)]
-        both.append([{"role": role, "content": text} for turn in turns for role, text in turn])
-    return Judged(both, [ticked("winner_model_a", "winner_model_b", "winner_tie")(row, label), 0.0])
-
-
-def _by_prompt(rows: list[dict]) -> list[dict]:
-    """One row a prompt, with the rows that have it in `_MERGED`."""
-    merged: dict[str, dict] = {}
-    for row in rows:
-        merged.setdefault(str(row.get("prompt")), row | {_MERGED: []})[_MERGED].append(row)
-    return list(merged.values())
-
-
-def _best_first(row: dict, label: str | None) -> Judged:
-    texts = row["output"]
-    if len(texts) != 2:
-        raise LeftOut(NOTHING)
-    return Judged(texts, [1.0, 0.0])
+def _holds(column: str, field: str) -> Callable[[dict], bool]:
+    return lambda row: any(field in item for item in items_of(row.get(column)))
 
 
 def _two(name: str, first: str, second: str, label: str, prompts: tuple[str, ...], verdict: Verdict | None = None):
@@ -272,29 +98,42 @@ LAYOUTS = (
     _two("SHP", "human_ref_A", "human_ref_B", "labels", ("history",), _SHP),
     _two("SafeRLHF", "response_0", "response_1", "better_response_id", ("prompt",)),  # or safer_response_id
     _two("Chatbot Arena", "conversation_a", "conversation_b", "winner", ()),
-    Layout("Chatbot Arena (55k)", _ARENA_55K, _turns, prompts=()),
+    Layout("Chatbot Arena (55k)", _ARENA_55K, turns_as_texts, prompts=()),
     _two("WSDM Cup", "response_a", "response_b", "winner", ("prompt",)),
     _two("JudgeBench", "response_A", "response_B", "label", ("question",)),
     _two("HelpSteer2", "response_1", "response_2", "preference_strength", ("prompt",), strength),
     _two("HelpSteer3", "response1", "response2", "overall_preference", ("context",), strength),
     _two("AlpacaFarm", "output_1", "output_2", "preference", ("instruction",)),
     Layout("WebGPT", ("answer_0", "answer_1", "score_0", "score_1"), _WEBGPT, prompts=("question",)),
-    Layout("summarize_from_feedback", ("info", "summaries", "choice"), _summaries, prompts=("info",)),
-    Layout("UltraFeedback", ("completions",), listed("completions", "response", _FEEDBACK), within=True),
-    Layout("Nectar", ("answers",), listed("answers", "answer", ("rank",), -1.0), within=True),
+    Layout("summarize_from_feedback", ("info", "summaries", "choice"), summaries, prompts=("info",)),
+    Layout(
+        "UltraFeedback",
+        ("completions",),
+        listed("completions", "response", _FEEDBACK),
+        within=True,
+        fits=_holds("completions", "response"),
+    ),
+    Layout(
+        "Nectar",
+        ("answers",),
+        listed("answers", "answer", ("rank",), -1.0),
+        within=True,
+        fits=_holds("answers", "answer"),
+    ),
     Layout("responses and scores", ("responses", "scores"), parallel("responses", "scores"), "scores"),
+    Layout("distilabel", ("generations", "ratings"), parallel("generations", "ratings"), "ratings"),
     Layout(
         "HelpSteer",
         ("prompt", "response", "helpfulness"),
-        listed(_MERGED, "response", ("helpfulness",)),
+        listed(MERGED, "response", ("helpfulness",)),
         within=True,
         prompts=("prompt",),
-        prepare=_by_prompt,
+        prepare=by_prompt,
     ),
     Layout(
         "LLaMA-Factory, both in output",
         ("instruction", "output"),
-        _best_first,
+        best_first,
         fits=lambda row: isinstance(row.get("output"), list),
     ),
 )
@@ -364,18 +203,3 @@ def asked(row: dict, column: str) -> str | list[dict] | None:
             f"column {column!r} must hold text or messages with 'role' and text 'content'; found {str(cell)[:200]}"
         )
     return conversation(cell, column)
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().lower()
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, (int, float)) and value == value else None

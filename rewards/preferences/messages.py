@@ -16,7 +16,7 @@ from typing import Any
 ROLES = {
     "system": ("system", "developer"),
     "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "chatgpt", "bot", "model", "function_call"),
+    "assistant": ("assistant", "gpt", "chatgpt", "ai", "bot", "model", "function_call"),
     "tool": ("tool", "function", "observation", "ipython", "function_response"),
 }
 ROLE_KEYS, CONTENT_KEYS = ("role", "from"), ("content", "value")
@@ -25,6 +25,8 @@ CONTRADICT, CONTRADICTS = "the histories of the responses contradict each other"
 UNFINISHED = "a conversation must end with the assistant's turn"
 _ROLE_OF = {alias: role for role, aliases in ROLES.items() for alias in aliases}
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_MARKED = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*")
+_PYTHON = re.compile(rf"\s*\[\s*\{{'(?:{'|'.join((*ROLE_KEYS, *CONTENT_KEYS))})'\s*:")
 # what stands between the turns where a history was written as one text: names of roles and marks of templates
 _MARKS = re.compile(rf"<\|[^|<>]*\|>|</?\w+(?:_of_turn)?>|\[/?\w+\]|\b(?:{'|'.join(_ROLE_OF)})\b|[\W_]", re.IGNORECASE)
 
@@ -44,9 +46,17 @@ def is_conversation(value: Any) -> bool:
 
 
 def decoded(value: Any) -> Any:
-    """What a JSON text of a list or an object holds, as CSV files keep conversations; anything else as it is."""
+    """What a JSON text of a list or an object holds, as CSV files keep conversations; anything else as it is.
+
+    Raises:
+        LeftOut: a list of messages as Python writes it.
+    """
     if not (isinstance(value, str) and value.lstrip()[:1] in ("[", "{")):
         return value
+    if _PYTHON.match(value):
+        raise LeftOut(
+            "messages as Python writes them, which is no JSON: save the table as Parquet or JSON Lines, which keep lists"
+        )
     try:
         return json.loads(value)
     except json.JSONDecodeError:
@@ -133,6 +143,19 @@ def transcript_messages(text: str) -> list[dict]:
         for turn, end in zip(turns, ends)
     ]
     return found[:-1] if found and not found[-1]["content"] else found
+
+
+def marked_messages(text: str) -> list[dict] | None:
+    """The turns of a prompt of HelpSteer, where lines `<extra_id_1>Assistant` and `<extra_id_1>User` part them.
+
+    Returns:
+        None for any other text.
+    """
+    first, *others = _MARKED.split(text)
+    if not others or others[-2] != "User":
+        return None
+    turns = [("User", first), *zip(others[::2], others[1::2])]
+    return [{"role": _ROLE_OF[name.lower()], "content": content.strip()} for name, content in turns]
 
 
 def one_history(histories: list[list[dict]]) -> list[dict]:

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from rewards.preferences.layouts import NOTHING, TIE, Layout, asked
+from rewards.preferences.layouts import Layout, asked
 from rewards.preferences.messages import (
     LeftOut,
     is_conversation,
     is_message,
     is_transcript_prompt,
+    marked_messages,
     one_history,
     split_conversation,
     split_transcript,
     transcript_messages,
     with_history,
 )
+from rewards.preferences.responses import NOTHING
 
 
 @dataclass
@@ -40,7 +42,9 @@ class PairRow:
     lost: dict[str, int] = field(default_factory=dict)
 
 
+TIE = "ties"
 READ_AS_TURNS = 'hold turns as one text ("Human: ... Assistant: ..."), read as messages'
+MARKS_AS_TURNS = "hold turns as one text (<extra_id_1>Assistant ... <extra_id_1>User ...), read as messages"
 PREFIX_KEPT = "have responses that all begin with the text of the prompt, kept as they are"
 PREFILLED = "have a prompt that ends with a turn of the assistant"
 
@@ -70,8 +74,12 @@ def read_row(
     """
     judged = layout.read(row, label)
     ask = asked(row, prompt) if prompt else None
+    seen = []
     if isinstance(ask, str) and not ask.strip():
         ask = None
+    elif isinstance(ask, str) and chat and (marked := marked_messages(ask)):
+        ask = marked
+        seen.append(MARKS_AS_TURNS)
     turns = ask if isinstance(ask, str) and is_transcript_prompt(ask) else None
     told = [_told(cell, ask, turns is not None, row, layout) for cell in judged.responses]
     history, texts = one_history([t.history for t in told]), [t.text for t in told]
@@ -79,7 +87,6 @@ def read_row(
     whole = with_history(None if guessed and history else before, history)
     if not whole:
         raise LeftOut(NOTHING)
-    seen = []
     written = next((t.written for t in told if t.written is not None), turns)
     if written is not None and chat:
         texts = [text.strip() for text in texts]

@@ -17,17 +17,16 @@ from rewards.preferences.comparisons import Comparisons, Group, as_prompt
 from rewards.preferences.layouts import (
     LAYOUTS,
     NAMED,
-    NOTHING,
     PROMPTS,
     SIDE_SCORES,
     SURE_PROMPTS,
     SYSTEMS,
     Layout,
-    NoVerdict,
     find_layout,
 )
 from rewards.preferences.messages import LeftOut
 from rewards.preferences.pair_rows import pairs_of, read_row
+from rewards.preferences.responses import NOTHING, NoVerdict
 from rewards.preferences.rows import evenly, load_rows
 
 PRESETS = {
@@ -75,7 +74,7 @@ def load(
         prompt, chosen, rejected: columns, where the file's are not those of a known layout.
         system: column with a system prompt, which replaces one in the messages; default one of SYSTEMS.
         group: column to report accuracy by.
-        label: column that says which of two columns is the better one (`layouts.named` says in which words), or
+        label: column that says which of two columns is the better one (`responses.named` says in which words), or
             within lists the field that scores.
         chat: prompts as chat messages, else as plain text.
 
@@ -117,8 +116,9 @@ def load(
         seen.update({f"{what} left out": count for what, count in read.lost.items() if count})
     if not built and asks is None and layout.prompts and set(left_out) == {NOTHING}:
         raise ValueError(
-            f"{name} has no column that asks, and its responses bring no turns along: looked for "
-            f"{', '.join(layout.prompts)}; columns found: {', '.join(columns)}. Name it by --prompt_column"
+            f"{name} has no column that asks, and its responses bring no turns along, neither messages nor a text "
+            f'"Human: ...\\n\\nAssistant: ...": looked for {", ".join(layout.prompts)}; columns found: '
+            f"{', '.join(columns)}. Name it by --prompt_column"
         )
     notes += limited + _layout_notes(layout, columns, asks, system, [prompt, system_column, group, label], rows)
     notes += [f"{count} {what}" for what, count in seen.items()]
@@ -243,7 +243,7 @@ def _layout_notes(
     used = {asks, system, *named, *layout.columns, layout.label, *METADATA}
     if asks == "instruction":
         used |= {"input", "history"}
-    scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout is LAYOUTS[0] else []
+    scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout in LAYOUTS[:2] else []
     for better, worse in scores:
         odd = sum(
             isinstance(row.get(better), (int, float))

@@ -339,4 +339,37 @@ ROWS = [
         None,
     ),
     ("query", {"query": "Name a tree.", **TEXTS}, ASK, None),
+    (
+        "distilabel",
+        {"instruction": "Name a tree.", "generations": ["Fish.", None, "Oak."], "ratings": [1, 2, 5]},
+        ASK,
+        None,
+    ),
+    (
+        "Nectar as features of a Sequence",
+        {"prompt": "Name a tree.", "answers": {"answer": ["Fish.", "Oak."], "rank": [2, 1]}},
+        ASK,
+        None,
+    ),
+    (
+        "HelpSteer2, turns",
+        {
+            "prompt": "Name a tree.\n<extra_id_1>Assistant\nOak.\n<extra_id_1>User\nAnother?",
+            "response_1": "Elm.",
+            "response_2": "Fish.",
+            "preference_strength": -1,
+        },
+        TWO_TURNS,
+        [("Elm.", "Fish.")],
+    ),
+    (
+        "LangChain",
+        {
+            "conversations": [{"role": "human", "content": "Name a tree."}],
+            "chosen": {"role": "ai", "content": "Oak."},
+            "rejected": {"role": "ai", "content": "Fish."},
+        },
+        ASK,
+        None,
+    ),
 ]

@@ -77,6 +77,7 @@ def test_columns_of_ones_own_by_name(tmp_path):
         ("response_0 response_1", "1", "second"),
         ("answer_1 answer_2", 1.0, "first"),
         ("left_text right_text", "left", "first"),
+        ("response_0 response_1", "1.0", "second"),
         ("x y", "A>>B", "first"),
         ("x y", "model_b", "second"),
         ("x y", "tie (bothbad)", "tie"),

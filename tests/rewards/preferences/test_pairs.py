@@ -176,6 +176,12 @@ def test_unusable_rows_are_left_out_and_counted(tmp_path):
             {},
             "Name them by --prompt_column, --chosen_column and --rejected_",
         ),
+        ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, {}, "no column 'chosen', 'rejected'"),
+        (
+            {"prompt": "q", "chosen": "[{'role': 'user', 'content': 'u'}]", "rejected": "r"},
+            {},
+            "1 rows left out: messages as Python writes them, .* save the table as Parquet or JSON Lines",
+        ),
         (
             {"prompt": "q", "completion": "c", "label": True},
             {},
