@@ -35,7 +35,7 @@ from rewards.preferences.report import write
 from rewards.reporting.record import record
 
 PAIR_COLUMNS = {
-    "prompt": "column of the prompt, text or chat messages",
+    "prompt": "column of the prompt, text or chat messages; '' for none, where the responses bring their turns along",
     "chosen": "column of the better response, or of the first of two where a label says which is better",
     "rejected": "column of the worse response, or of the second",
     "system": "column of a system prompt, which replaces one in the messages",

@@ -54,9 +54,7 @@ def decoded(value: Any) -> Any:
     if not (isinstance(value, str) and value.lstrip()[:1] in ("[", "{")):
         return value
     if _PYTHON.match(value):
-        raise LeftOut(
-            "messages as Python writes them, which is no JSON: save the table as Parquet or JSON Lines, which keep lists"
-        )
+        raise LeftOut("messages as Python writes them, which is no JSON: save the table as Parquet or JSON Lines")
     try:
         return json.loads(value)
     except json.JSONDecodeError:

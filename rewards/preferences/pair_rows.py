@@ -45,6 +45,8 @@ class PairRow:
 TIE = "ties"
 READ_AS_TURNS = 'hold turns as one text ("Human: ... Assistant: ..."), read as messages'
 MARKS_AS_TURNS = "hold turns as one text (<extra_id_1>Assistant ... <extra_id_1>User ...), read as messages"
+GAVE_WAY = "bring their turns along, read in place of the column that was guessed to ask"
+LISTS_AS_TEXT = "have responses that are lists written as text, kept as they are"
 PREFIX_KEPT = "have responses that all begin with the text of the prompt, kept as they are"
 PREFILLED = "have a prompt that ends with a turn of the assistant"
 
@@ -84,7 +86,10 @@ def read_row(
     told = [_told(cell, ask, turns is not None, row, layout) for cell in judged.responses]
     history, texts = one_history([t.history for t in told]), [t.text for t in told]
     before = transcript_messages(turns) if turns is not None else ask
-    whole = with_history(None if guessed and history else before, history)
+    if guessed and history:
+        before = None
+        seen.append(GAVE_WAY)
+    whole = with_history(before, history)
     if not whole:
         raise LeftOut(NOTHING)
     written = next((t.written for t in told if t.written is not None), turns)
@@ -100,6 +105,8 @@ def read_row(
             seen.append(PREFILLED)
     elif isinstance(whole, str) and written is None and all(text.startswith(whole) for text in texts):
         seen.append(PREFIX_KEPT)
+    if all(text[:2] in ('["', "['") and text.endswith("]") for text in texts):
+        seen.append(LISTS_AS_TEXT)
     lost = {"responses without a score": judged.unscored}
     if judged.ranked:
         lost["pairs of equal score"] = sum(a == b for a, b in combinations(judged.scores, 2))

@@ -9,6 +9,7 @@ its own for its subset "Ties".
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,8 +25,8 @@ from rewards.preferences.layouts import (
     Layout,
     find_layout,
 )
-from rewards.preferences.messages import LeftOut
-from rewards.preferences.pair_rows import pairs_of, read_row
+from rewards.preferences.messages import CONTRADICTS, LeftOut
+from rewards.preferences.pair_rows import GAVE_WAY, pairs_of, read_row
 from rewards.preferences.responses import NOTHING, NoVerdict
 from rewards.preferences.rows import evenly, load_rows
 
@@ -71,7 +72,8 @@ def load(
     Args:
         name, split, config: as `load_rows` takes them.
         limit: only so many rows, evenly spaced.
-        prompt, chosen, rejected: columns, where the file's are not those of a known layout.
+        prompt, chosen, rejected: columns, where the file's are not those of a known layout. `prompt` is "" where no
+            column asks and the responses bring their turns along.
         system: column with a system prompt, which replaces one in the messages; default one of SYSTEMS.
         group: column to report accuracy by.
         label: column that says which of two columns is the better one (`responses.named` says in which words), or
@@ -89,46 +91,80 @@ def load(
     _check_columns(columns, wanted | {"label": None if layout.within else label}, name)
     if chosen or rejected:
         _check_columns(columns, dict(zip(("chosen", "rejected"), layout.columns)), name)
-    asks = prompt or next((column for column in layout.prompts if column in columns), None)
-    guessed = prompt is None and layout.prompts == PROMPTS and asks not in SURE_PROMPTS
-    system_column, system = system, system or next((column for column in SYSTEMS if column in columns), None)
+    given = [column for column in (prompt, system, group, label) if column]
+    if prompt is None:
+        prompt = next((column for column in layout.prompts if column in columns), None)
+    guessed = bool(prompt) and prompt not in given and layout.prompts == PROMPTS and prompt not in SURE_PROMPTS
+    system = system or next((column for column in SYSTEMS if column in columns), None)
     rows, limited = evenly(layout.prepare(rows), limit)
-
-    groups: list[Group] = []
-    built: list[tuple] = []
-    left_out: Counter[str] = Counter()
-    said: Counter[str] = Counter()
-    seen: Counter[str] = Counter()
+    file = _File(layout, prompt or None, system, group, label or layout.label, guessed, chat)
     for n, row in enumerate(rows):
-        try:
-            read = read_row(row, layout, asks, label or layout.label, guessed, chat)
-        except NoVerdict as verdict:
-            said[str(verdict)] += 1
-            continue
-        except LeftOut as reason:
-            left_out[str(reason)] += 1
-            continue
-        source = str(row.get(group)) if group else "all"
-        built += [(len(groups), i, j, source) for i, j in pairs_of(read.scores)]
-        told = as_prompt(read.prompt, row.get(system) if system else None, chat)
-        groups.append(Group(str(row.get("id", n)), told, list(read.responses)))
-        seen.update(f"rows {what}" for what in read.seen)
-        seen.update({f"{what} left out": count for what, count in read.lost.items() if count})
-    if not built and asks is None and layout.prompts and set(left_out) == {NOTHING}:
+        file.add(row, n)
+    if not file.built and not prompt and layout.prompts and set(file.left_out) == {NOTHING}:
         raise ValueError(
             f"{name} has no column that asks, and its responses bring no turns along, neither messages nor a text "
             f'"Human: ...\\n\\nAssistant: ...": looked for {", ".join(layout.prompts)}; columns found: '
             f"{', '.join(columns)}. Name it by --prompt_column"
         )
-    notes += limited + _layout_notes(layout, columns, asks, system, [prompt, system_column, group, label], rows)
-    notes += [f"{count} {what}" for what, count in seen.items()]
-    notes += [f"{count} rows left out: {reason}" for reason, count in left_out.items()]
-    if said:
-        words = ", ".join(repr(word) for word, _ in said.most_common(5))
-        notes.append(
-            f"{said.total()} rows left out: no verdict in column {label or layout.label!r}, which says {words}"
-        )
-    return Comparisons.build(groups, built, ("source",), notes)
+    notes += limited + _layout_notes(file, columns, given, rows) + file.notes()
+    if not file.built and CONTRADICTS in file.left_out:
+        notes.append("name the column that asks by --prompt_column, with '' for none but the turns of the responses")
+    return Comparisons.build(file.groups, file.built, ("source",), notes)
+
+
+@dataclass
+class _File:
+    """What is made of a file's rows: comparisons of groups, and counts of what is left out or odd."""
+
+    layout: Layout
+    prompt: str | None
+    system: str | None
+    group: str | None
+    label: str | None
+    guessed: bool
+    chat: bool
+    groups: list[Group] = field(default_factory=list)
+    built: list[tuple] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    said: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict, n: int) -> None:
+        """The n-th row.
+
+        Raises:
+            ValueError: a cell that is neither text nor messages.
+        """
+        try:
+            read = read_row(row, self.layout, self.prompt, self.label, self.guessed, self.chat)
+        except NoVerdict as verdict:
+            self.said[str(verdict)] += 1
+            return
+        except LeftOut as reason:
+            self.left_out[str(reason)] += 1
+            return
+        system = row.get(self.system) if self.system else None
+        if not isinstance(system, str | None):
+            raise ValueError(
+                f"column {self.system!r} must hold text; found {str(system)[:200]}. Name another by --system_column"
+            )
+        source = str(row.get(self.group)) if self.group else "all"
+        self.built += [(len(self.groups), i, j, source) for i, j in pairs_of(read.scores)]
+        asked = as_prompt(read.prompt, system, self.chat)
+        self.groups.append(Group(str(row.get("id", n)), asked, list(read.responses)))
+        self.seen.update(f"rows {what}" for what in read.seen)
+        self.seen.update({f"{what} left out": count for what, count in read.lost.items() if count})
+        if system and any(m["role"] == "system" and m not in asked for m in read.prompt if isinstance(m, dict)):
+            self.seen[f"rows have another system message, which that of column {self.system!r} replaces"] += 1
+
+    def notes(self) -> list[str]:
+        """Everything counted."""
+        notes = [f"{count} {what}" for what, count in self.seen.items()]
+        notes += [f"{count} rows left out: {reason}" for reason, count in self.left_out.items()]
+        if self.said:
+            words = ", ".join(repr(word) for word, _ in self.said.most_common(5))
+            notes.append(f"{self.said.total()} rows left out: no verdict in column {self.label!r}, which says {words}")
+        return notes
 
 
 def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, seed: int = 0) -> dict:
@@ -228,31 +264,29 @@ def _check_columns(columns: list[str], wanted: dict[str, str | None], name: str)
             )
 
 
-def _layout_notes(
-    layout: Layout, columns: list[str], asks: str | None, system: str | None, named: list[str | None], rows: list[dict]
-) -> list[str]:
-    """How the columns were read where the user did not say it, which were not read, and what scores say of sides."""
-    notes = []
+def _layout_notes(file: _File, columns: list[str], given: list[str], rows: list[dict]) -> list[str]:
+    """How columns were read that nobody had named, which were not read, and what scores say of the sides."""
+    layout, notes = file.layout, []
+    prompt = None if file.seen[f"rows {GAVE_WAY}"] == len(file.groups) > 0 else file.prompt
     if layout is not LAYOUTS[0] and layout.name != NAMED:
-        by = f", the better one by {layout.label!r}" if layout.label and layout.label not in named else ""
-        notes.append(f"read as {layout.name}: prompts from {asks or layout.columns[0]!r}{by}")
-    elif asks not in (None, "prompt", *named):
-        notes.append(f"prompts from column {asks!r}")
-    if system and system not in named:
-        notes.append(f"system prompts from column {system!r}")
-    used = {asks, system, *named, *layout.columns, layout.label, *METADATA}
-    if asks == "instruction":
+        by = f", the better one by {layout.label!r}" if layout.label and file.label == layout.label else ""
+        notes.append(f"read as {layout.name}: prompts from {prompt or layout.columns[0]!r}{by}")
+    elif prompt not in (None, "prompt", *given):
+        notes.append(f"prompts from column {prompt!r}")
+    if file.system and file.system not in given:
+        notes.append(f"system prompts from column {file.system!r}")
+    used = {prompt, file.system, file.label, *given, *layout.columns, *METADATA}
+    if prompt == "instruction":
         used |= {"input", "history"}
     scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout in LAYOUTS[:2] else []
     for better, worse in scores:
-        odd = sum(
-            isinstance(row.get(better), (int, float))
-            and isinstance(row.get(worse), (int, float))
-            and row[better] <= row[worse]
-            for row in rows
-        )
+        numbers = [(row.get(better), row.get(worse)) for row in rows]
+        odd = sum(isinstance(a, (int, float)) and isinstance(b, (int, float)) and a <= b for a, b in numbers)
         if odd:
             notes.append(f"{odd} rows have a {better!r} that is not above {worse!r}; kept as the file pairs them")
         used |= {better, worse}
+    tools = sum(isinstance(cell := row.get(prompt or ""), dict) and bool(cell.get("tools")) for row in rows)
+    if tools:
+        notes.append(f"{tools} rows have tools, which are not shown")
     unread = [column for column in columns if column not in used]
     return [*notes, f"columns not read: {', '.join(unread)}"] if unread else notes

@@ -174,7 +174,7 @@ def parallel(responses: str, scores: str) -> Read:
 def _scored(items: list[tuple[Any, float | None, float]]) -> Judged:
     kept = [(text, sign * score) for text, score, sign in items if text is not None and score is not None]
     if len(kept) < 2:
-        raise LeftOut("fewer than two responses with a score")
+        raise LeftOut("fewer than two responses with a score, whose field --label_column names")
     return Judged([text for text, _ in kept], [score for _, score in kept], unscored=len(items) - len(kept))
 
 

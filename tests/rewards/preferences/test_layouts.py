@@ -45,7 +45,10 @@ def test_one_response_a_row_is_compared_within_its_prompt(tmp_path):
     path = write(tmp_path / "rows.jsonl", rows)
     assert read(path) == (ASK, {("Oak.", "Fish.")})
     assert read(path, label="correctness") == (ASK, {("Fish.", "Oak.")})
-    assert "1 rows left out: fewer than two responses with a score" in pairs.load(path).notes
+    assert (
+        "1 rows left out: fewer than two responses with a score, whose field --label_column names"
+        in pairs.load(path).notes
+    )
 
 
 def test_a_flag_chooses_what_judges(tmp_path):

@@ -119,3 +119,47 @@ def test_a_text_that_begins_as_a_play_is_a_response_unless_it_holds_the_prompt(t
     row = {"prompt": "Hello.", "chosen": play, "rejected": "Human: Hello.\n\nAssistant: Go."}
     (group,) = load(tmp_path, [row]).groups
     assert (group.prompt, group.responses) == ([{"role": "user", "content": "Hello."}], ["Hello to you.", "Go."])
+
+
+def test_a_prompt_column_that_asks_for_nothing(tmp_path):
+    rows = [{"prompt": "trees", "question": "fish", "chosen": said("Oak.", USER), "rejected": said("Fish.", USER)}]
+    with pytest.raises(
+        ValueError, match="the history contradicts the prompt; name the column that asks by --prompt_c"
+    ):
+        load(tmp_path, rows)
+    comparisons = load(tmp_path, rows, prompt="")
+    assert (comparisons.groups[0].prompt, comparisons.notes) == ([USER], ["columns not read: prompt, question"])
+
+
+def test_a_guessed_column_gives_way_to_the_turns(tmp_path):
+    rows = [{"question": "fish", "chosen": said("Oak.", USER), "rejected": said("Fish.", USER)}]
+    comparisons = load(tmp_path, rows)
+    assert comparisons.groups[0].prompt == [USER]
+    assert comparisons.notes == [
+        "columns not read: question",
+        "1 rows bring their turns along, read in place of the column that was guessed to ask",
+    ]
+
+
+def test_what_a_system_column_replaces_and_tools_that_are_not_shown(tmp_path):
+    own = {"role": "system", "content": "Be long."}
+    rows = [{"system": "Be brief.", "prompt": [own, USER], "chosen": "Oak.", "rejected": "Fish."}]
+    comparisons = load(tmp_path, rows)
+    assert comparisons.groups[0].prompt == [{"role": "system", "content": "Be brief."}, USER]
+    assert comparisons.notes == [
+        "system prompts from column 'system'",
+        "1 rows have another system message, which that of column 'system' replaces",
+    ]
+    with pytest.raises(ValueError, match="column 'system' must hold text; found 3. Name another by --system_column"):
+        load(tmp_path, [{"system": 3, "prompt": "q", "chosen": "a", "rejected": "b"}])
+    asked = {"messages": [USER], "tools": [{"name": "look"}]}
+    row = {"input": asked, "preferred_output": said("Oak."), "non_preferred_output": said("Fish.")}
+    assert load(tmp_path, [row]).notes == [
+        "read as OpenAI: prompts from 'input'",
+        "1 rows have tools, which are not shown",
+    ]
+
+
+def test_lists_written_as_text_are_said(tmp_path):
+    rows = [{"prompt": "Sure?", "chosen": '["Yes."]', "rejected": '["No."]'}]
+    assert load(tmp_path, rows).notes == ["1 rows have responses that are lists written as text, kept as they are"]
