@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import SHARED
 
-from rewards.preferences import outcomes, rm_bench
+from rewards.preferences import outcomes, pairs, rm_bench
 
 DATA = SHARED / "data"
 LEVELS = ("hard", "normal", "easy")
@@ -94,6 +94,7 @@ def test_real_rows_give_the_published_definition():
     path, rows = real_rows("rm_bench_no_math.jsonl.gz")
     comparisons = rm_bench.load(path)
     assert (len(comparisons.groups), len(comparisons)) == (798, 9 * 798)
+    assert len(pairs.load(path)) == 9 * 798
     summary = summarise(comparisons)
     scores, matrices = published_scores(rows)
     assert values(summary) == pytest.approx(scores, abs=1e-12)
@@ -145,6 +146,7 @@ def test_partial_math_gives_its_cells_and_nothing_more():
         sum(fake_score(r["prompt"], r["chosen"][i]) > fake_score(r["prompt"], r["rejected"][0]) for r in rows)
         for i in range(3)
     ]
+    assert len(comparisons) == len(pairs.load(path)) == 3 * 529
     assert summary["matrices"]["math"] == [[pytest.approx(w / 529), None, None] for w in wins]
     assert values(summary) == {}
     assert summary["complete_domains"] == []
