@@ -17,6 +17,7 @@ are kept in a cache, so that a second run or a sweep over its settings computes 
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from rewards.preferences import dsp, pairs, rm_bench
@@ -64,14 +65,15 @@ def commands() -> argparse.ArgumentParser:
     command.add_argument("--max_length_ratio", type=float, default=1.25, help="of a length-matched pair")
 
     about = "Any preference pairs: a hub dataset, or a local JSON, JSONL, CSV or parquet file."
-    more = f"Read without further flags: {', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))}."
+    more = f"Layouts read without further flags: {', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))}."
     more += " Of other files name the columns: responses are texts or chat messages, several of each as lists."
+    more = textwrap.fill(more, 100)
     command = kinds.add_parser("pairs", help=about, description=f"{about}\n\n{more}", formatter_class=RAW)
     add_arguments(command, data=None, output="outputs/pairs")
     command.add_argument("--preset", choices=pairs.PRESETS, help="a known dataset; other flags win over it")
     command.add_argument("--config_name", help="configuration of the dataset")
     for column, about in PAIR_COLUMNS.items():
-        command.add_argument(f"--{column}_column", f"--{column}", dest=column, help=about)
+        command.add_argument(f"--{column}_column", f"--{column}", dest=column, metavar="COLUMN", help=about)
     command.add_argument("--system_prompt", help="criterion to judge by, in place of the data's own")
     return parser
 

@@ -131,7 +131,7 @@ LAYOUTS = (
         prepare=by_prompt,
     ),
     Layout(
-        "LLaMA-Factory, both in output",
+        "LLaMA-Factory (both in output)",
         ("instruction", "output"),
         best_first,
         fits=lambda row: isinstance(row.get("output"), list),
