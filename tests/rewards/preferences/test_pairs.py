@@ -200,7 +200,7 @@ def test_files_of_all_kinds_hold_the_same_rows(tmp_path):
 def test_bad_files_say_what_to_do(tmp_path):
     for name, text, error, message in (
         ("no.jsonl", None, FileNotFoundError, "no.jsonl is no file in"),
-        ("a.csv", "a,b", ValueError, "convert it to one of them"),
+        ("a.txt", "a,b", ValueError, "convert it to one of them"),
         ("a.jsonl", '{"a": 1}\n{"a": ', ValueError, "a.jsonl, line 2 is not JSON"),
         ("b.json", "[1, 2]", ValueError, "must hold JSON objects"),
         ("c.jsonl", "", ValueError, "has no rows"),
