@@ -26,6 +26,19 @@ _FOREIGN = {
 }
 
 
+def check_format(data: bytes, path: Path, wanted: bytes = b"") -> None:
+    """Refuse the beginning of a file that is empty or of another format, except `wanted`.
+
+    Raises:
+        ValueError: with what it is and what to do.
+    """
+    if not data:
+        raise ValueError(f"{path} is empty and has no rows: write them, or name another file")
+    for magic, what in _FOREIGN.items():
+        if data.startswith(magic) and magic != wanted:
+            raise ValueError(f"{path} {what}")
+
+
 def read_text(path: Path) -> str:
     r"""The text of a file with its line ends as ``\n``: unpacked where it is gzip, whatever its name, and decoded as
     UTF-8, or as UTF-16 or UTF-32 where a byte order mark says so.
@@ -39,9 +52,7 @@ def read_text(path: Path) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is damaged gzip ({error}): copy or download the file again") from error
-    for magic, what in _FOREIGN.items():
-        if data.startswith(magic):
-            raise ValueError(f"{path} {what}")
+    check_format(data, path)
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -51,7 +62,6 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {encoding.upper()}. Convert the file, for "
             f"example with: iconv -f latin1 -t utf-8 {path.name} > utf8_{path.name}"
         ) from error
-    if not text.strip():
-        raise ValueError(f"{path} is empty and has no rows: write them, or name another file")
+    check_format(text.strip()[:1].encode(), path)
     text = text.replace("\r\n", "\n")
     return text if "\n" in text else text.replace("\r", "\n")

@@ -13,7 +13,7 @@ import pyarrow.parquet
 from datasets import Dataset, ReadInstruction, concatenate_datasets, load_dataset, load_dataset_builder
 
 from rewards.reading.csv_rows import csv_rows
-from rewards.reading.decoding import read_text
+from rewards.reading.decoding import check_format, read_text
 from rewards.reading.json_rows import json_rows
 from rewards.reading.table import Table
 
@@ -49,6 +49,7 @@ def load_table(name: str, split: str = "train", config: str | None = None, choos
                 f"{path} is no file in {Path.cwd()}: correct the path, or name a dataset on the hub"
             )
         table = _sliced(_file(path, split), name, split)
+        table.notes += [f"{name}: the configuration {config} is not used, a file has none"] if config else []
     else:
         table = Table(name, _hub(name, split, config, choose))
     if not len(table):
@@ -62,6 +63,8 @@ def _file(path: Path, split: str, called: str | None = None) -> Table:
     if kind is None:
         raise ValueError(f"{path} is none of {', '.join(SUFFIXES)}; convert it to one of them")
     if kind == "Parquet":
+        with path.open("rb") as file:
+            check_format(file.read(64), path, b"PAR1")
         try:
             return Table(str(path), Dataset(pyarrow.parquet.read_table(path)))
         except pyarrow.ArrowException as error:
@@ -102,6 +105,7 @@ def _folder(path: Path, name: str, split: str, config: str | None, choose: str) 
         saved = datasets.load_from_disk(str(path))
         parts = saved if isinstance(saved, dict) else dict.fromkeys(_names(split)[:1], saved)
         return _taken({part: Table(name, data) for part, data in parts.items()}, name, split)
+    path = path.resolve()
     files = [Path(root) / file for root, _, names in os.walk(path) for file in names if file not in _ABOUT]
     kinds = {kind for file in files if (kind := _kind(file.name))}
     page = path / "README.md"
@@ -119,7 +123,12 @@ def _folder(path: Path, name: str, split: str, config: str | None, choose: str) 
         if part not in found:
             raise ValueError(f"{name} has no split {part!r}, but {', '.join(map(str, found))}. Choose with {choose}")
         tables[part] = _joined([_file(Path(file), part) for file in found[part]])
-    return _taken(tables, name, split)
+    table = _taken(tables, name, split)
+    listed = {Path(file) for part in found.values() for file in part}
+    unlisted = [] if declared else sorted(file.name for file in files if _kind(file.name) and file not in listed)
+    if unlisted:
+        table.notes.append(f"{name}: files whose names tell no split are not read: {', '.join(unlisted[:5])}")
+    return table
 
 
 def _joined(tables: list[Table]) -> Table:

@@ -26,6 +26,7 @@ class Table:
             self.columns = list(data.column_names)
         else:
             self.columns = list(dict.fromkeys(column for row in data for column in row))
+        self._cache: dict[str, list] = {}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -88,10 +89,12 @@ class Table:
     def _values(self, name: str) -> list:
         if not isinstance(self.data, Dataset):
             return [row.get(name) for row in self.data]
-        values, feature = self.data[name][:], self.data.features[name]
-        if isinstance(feature, ClassLabel):  # -1 is the hub's mark of a hidden label
-            return [None if v is None or v < 0 else feature.int2str(v) for v in values]
-        return values
+        if name not in self._cache:
+            values, feature = self.data[name][:], self.data.features[name]
+            if isinstance(feature, ClassLabel):  # -1 is the hub's mark of a hidden label
+                values = [None if v is None or v < 0 else feature.int2str(v) for v in values]
+            self._cache[name] = values
+        return self._cache[name]
 
 
 def _field(value: Any, path: list[str]) -> Any:

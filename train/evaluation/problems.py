@@ -47,6 +47,7 @@ TEXT = {
     "boxed": "{problem}\n" + QWEN_MATH_SYSTEM_PROMPT + "\n",
     "none": "{problem}",
 }
+_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")  # of chat templates
 TEMPLATES = (*CHAT, *TEXT)
 
 
@@ -116,7 +117,7 @@ def load_benchmark(
         )
     if left:
         notes = [*notes, f"{name}: {left} rows without a problem or an answer left out"]
-    return name, usable, [*notes, *several, *_replaced(name, reading.items)]
+    return name, usable, [*notes, *several, *_templates(name, reading.items)]
 
 
 def _ids(name: str, table: Table) -> list[str]:
@@ -126,10 +127,15 @@ def _ids(name: str, table: Table) -> list[str]:
     return ids if len(set(ids)) == len(table) else [f"{name}-{i}" for i in range(len(table))]
 
 
-def _replaced(name: str, items: list[Item]) -> list[str]:
-    """A note on system messages of the data, which the evaluation's template takes the place of."""
-    systems = [isinstance(item.prompt, list) and item.prompt[0]["role"] == "system" for item in items if item.prompt]
-    return [f"{name}: the template takes the place of {sum(systems)} system messages"] if any(systems) else []
+def _templates(name: str, items: list[Item]) -> list[str]:
+    """Notes on what the evaluation's template does to ready prompts."""
+    systems = sum(isinstance(i.prompt, list) and bool(i.prompt) and i.prompt[0]["role"] == "system" for i in items)
+    marked = sum(isinstance(i.prompt, str) and any(mark in i.prompt for mark in _MARKS) for i in items)
+    said = {
+        systems: f"{name}: the template takes the place of {systems} system messages",
+        marked: f"{name}: {marked} prompts have the marks of a chat template already: --template none",
+    }
+    return [note for count, note in said.items() if count]
 
 
 def write_prompt(template: str, problem: str) -> str | list[dict[str, str]]:

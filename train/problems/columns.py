@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from rewards.reading.table import Table
 
@@ -32,6 +33,7 @@ PARTS = {
     **dict.fromkeys(SYSTEM, "--system_prompt sets one for all"),
 }
 IMAGES = re.compile(r"(decoded|question)?(image|picture|figure)s?\d*$")
+_ONE_CHOICE = re.compile("(option|opt|choice|ending)([a-j]|[0-9])")
 KINDS = ("letter", "text", "index", "index1")
 FLAGS = ("prompt_column", "problem_column", "context_column", "choices_column", "answer_column", "solution_column")
 
@@ -139,6 +141,7 @@ def unshown(table: Table, picked: Picked) -> list[str]:
     for column in table.columns:
         name = plain(column)
         flag = "no flag: models here read text only" if IMAGES.match(name) else PARTS.get(name)
+        flag = flag or ("--choices_column" if _ONE_CHOICE.fullmatch(name) else None)
         if flag is None or column in picked.read:
             continue
         rows = sum(bool(value) for value in _cells(table, column))
@@ -208,9 +211,8 @@ def _pick_choices(found: Picked, table: Table, columns: Columns, there: dict[str
         return
     for stem in CHOICE_STEMS:
         for marks in ("abcdefghij", "123456789", "0123456789"):
-            own = [there[f"{stem}{mark}"] for mark in marks if f"{stem}{mark}" in there]
-            gapless = own == [there.get(f"{stem}{mark}") for mark in marks[: len(own)]]
-            if gapless and len(own) >= (2 if stem else 3) and (stem or marks[0] == "a"):
+            own = [there[name] for name in takewhile(there.__contains__, (f"{stem}{mark}" for mark in marks))]
+            if len(own) >= (2 if stem else 3) and (stem or marks[0] == "a"):
                 found.choices = own
                 return
 
