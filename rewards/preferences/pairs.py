@@ -28,7 +28,8 @@ from rewards.preferences.layouts import (
 from rewards.preferences.messages import CONTRADICTS, LeftOut
 from rewards.preferences.pair_rows import GAVE_WAY, pairs_of, read_row
 from rewards.preferences.responses import NOTHING, NoVerdict
-from rewards.preferences.rows import evenly, load_rows
+from rewards.preferences.rows import load_rows
+from rewards.reading.table import Table
 
 PRESETS = {
     # chosen and rejected are messages; main_source is one of five datasets, such as Nectar
@@ -96,7 +97,8 @@ def load(
         prompt = next((column for column in layout.prompts if column in columns), None)
     guessed = bool(prompt) and prompt not in given and layout.prompts == PROMPTS and prompt not in SURE_PROMPTS
     system = system or next((column for column in SYSTEMS if column in columns), None)
-    rows, limited = evenly(layout.prepare(rows), limit)
+    table = Table(name, layout.prepare(rows), notes).limited(limit)
+    rows, notes = table.rows(), table.notes
     file = _File(layout, prompt or None, system, group, label or layout.label, guessed, chat)
     for n, row in enumerate(rows):
         file.add(row, n)
@@ -106,7 +108,7 @@ def load(
             f'"Human: ...\\n\\nAssistant: ...": looked for {", ".join(layout.prompts)}; columns found: '
             f"{', '.join(columns)}. Name it by --prompt_column"
         )
-    notes += limited + _layout_notes(file, columns, given, rows) + file.notes()
+    notes += _layout_notes(file, columns, given, rows) + file.notes()
     if not file.built and CONTRADICTS in file.left_out:
         notes.append("name the column that asks by --prompt_column, with '' for none but the turns of the responses")
     return Comparisons.build(file.groups, file.built, ("source",), notes)

@@ -24,7 +24,9 @@ import numpy as np
 
 from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, as_prompt
-from rewards.preferences.rows import SUFFIXES, check_columns, evenly, load_rows
+from rewards.preferences.rows import check_columns, load_rows
+from rewards.reading.sources import SUFFIXES
+from rewards.reading.table import Table
 
 STYLES = ("concise", "detailed", "markdown")
 DOMAINS = ("chat", "math", "code", "safety")
@@ -55,9 +57,8 @@ def load(
         name, split, config, limit: as `load_rows` takes them.
         chat: prompts as chat messages, else as plain text.
     """
-    rows, notes = _rows(name, split, config)
-    rows, limited = evenly(rows, limit)
-    notes += limited
+    table = Table(name, *_rows(name, split, config)).limited(limit)
+    rows, notes = table.rows(), table.notes
     by_domain: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
     malformed, foreign, repeated = [], [], 0
     for row in rows:

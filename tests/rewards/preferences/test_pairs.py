@@ -243,14 +243,11 @@ def test_the_headline_is_the_accuracy_with_its_interval(tmp_path):
 
 
 def test_bad_files_say_what_to_do(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder: name one of its files"):
-        pairs.load(str(tmp_path))
     for name, text, error, message in (
         ("no.jsonl", None, FileNotFoundError, "no.jsonl is no file in"),
         ("a.xlsx", "a,b", ValueError, "convert it to one of them"),
         ("a.csv", "a,b", ValueError, "has no rows"),
-        ("b.csv", "a,b\n1,2,3\n", ValueError, "b.csv, row 1 has not as many cells as the first line has columns"),
-        ("c.csv", 'a,b\n"1,2\n', ValueError, "c.csv is not a table: unexpected end of data. Repair it"),
+        ("b.csv", "a,b\n1,2,3\n", ValueError, "b.csv, line 2 has 3 fields where the first line names 2"),
         ("a.jsonl", '{"a": 1}\n{"a": ', ValueError, "a.jsonl, line 2 is not JSON"),
         ("b.json", "[1, 2]", ValueError, "must hold JSON objects"),
         ("c.jsonl", "", ValueError, "has no rows"),
