@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from rewards import TokenScores
 from rewards.frozen.encoding import own_ids
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
+if TYPE_CHECKING:
+    from train.heldout import HeldOut
+    from train.reward_mix import RewardMix
+
 logger = logging.getLogger(__name__)
+
+NOT_YET: Any = None  # of a field that a later step of the rollout fills, which no earlier one reads
 
 
 @dataclass
@@ -64,18 +73,18 @@ class Rollout:
     first: int = 0
     frozen: list[TokenScores] = field(default_factory=list)
     policy: list[TokenScores] = field(default_factory=list)
-    raw_rewards: Tensor | None = None
-    rewards: Tensor | None = None
-    weights: Tensor | None = None
-    without_reward: Tensor | None = None
+    raw_rewards: Tensor = NOT_YET
+    rewards: Tensor = NOT_YET
+    weights: Tensor = NOT_YET
+    without_reward: Tensor = NOT_YET
     token_rewards: dict[int, Tensor] = field(default_factory=dict)
-    mask: Tensor | None = None
-    log_probs: Tensor | None = None
-    ref_log_probs: Tensor | None = None
-    loss_log_probs: Tensor | None = None
-    values: Tensor | None = None
-    advantages: Tensor | None = None
-    returns: Tensor | None = None
+    mask: Tensor = NOT_YET
+    log_probs: Tensor = NOT_YET
+    ref_log_probs: Tensor = NOT_YET
+    loss_log_probs: Tensor = NOT_YET
+    values: Tensor = NOT_YET
+    advantages: Tensor = NOT_YET
+    returns: Tensor = NOT_YET
 
     def __len__(self) -> int:
         return len(self.response_ids)
@@ -91,7 +100,7 @@ class Rollout:
         return [int(own.sum()) for own in self.own]
 
     @property
-    def own_ids(self) -> list[list[int]]:
+    def own_ids(self) -> list[Sequence[int]]:
         """The policy's own token ids of each response, as if they followed one another."""
         return own_ids(self.response_ids, [mask.tolist() for mask in self.own] if self.has_holes else None)
 
@@ -169,8 +178,17 @@ def without_reward(raw_rewards: Tensor, weights: Tensor) -> Tensor:
     return raw_rewards[:, counts if bool(counts.any()) else ~counts].isnan().all(dim=1)
 
 
-class RolloutLogMixin:
+class RolloutLogMixin(GRPOTrainer):
     """Logs of an `EndoGRPOTrainer`: each method reads the trainer's rollout, none changes it."""
+
+    model: nn.Module
+    rollout: Rollout
+    mix: RewardMix | None
+    heldout: HeldOut | None
+    _logs: dict[str, Any]
+
+    def _sum_over_processes(self, x: Tensor) -> Tensor:
+        return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")
 
     def _log_responses(self) -> None:
         rollout, log = self.rollout, self._metrics[self.rollout.mode]
@@ -237,7 +255,7 @@ class RolloutLogMixin:
             )
 
 
-def replace_last(rows, values: list) -> None:
+def replace_last(rows: deque, values: list) -> None:
     """Put values in place of as many last ones of a deque."""
     for _ in range(min(len(rows), len(values))):
         rows.pop()

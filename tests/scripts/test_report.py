@@ -230,7 +230,7 @@ def test_a_run_and_its_collapse(report, tmp_path):
     assert signs[str(good)] == []
     assert signs[str(bad)] == [
         "loss was not finite at 1 logged steps, first at 7",
-        "responses have 19.0 tokens at the end, 91.0 at the start",
+        "responses have 19.0 tokens, 91.0 at the start",
         "eval_rewards/accuracy/mean fell from 0.800 (step 9) to 0.600 while the reward rose",
     ]
     assert "- Step 5, watch length: responses have 55.0 tokens, 100.0 at the start." in page
@@ -266,7 +266,7 @@ def test_trainer_state_stands_in_for_metrics(tmp_path):
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
     run = read_run(tmp_path)
     assert run.best == "checkpoint-4"
-    assert collapse_signs(run) == ["responses have 280.0 tokens at the end, 120.0 at the start"]
+    assert collapse_signs(run) == ["responses have 280.0 tokens, 120.0 at the start"]
 
 
 def test_input_that_cannot_work(report, tmp_path):

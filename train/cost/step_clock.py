@@ -36,7 +36,8 @@ class StepClock(TrainerCallback):
         self.rows: dict[str, int] = defaultdict(int)  # through each network
         self.rollouts: list[float] = []  # seconds of each timed rollout
         self._running: list[str] = []
-        self._start, self._timed = 0.0, {}
+        self._start = 0.0
+        self._timed: dict = {}
 
     @staticmethod
     def now() -> float:

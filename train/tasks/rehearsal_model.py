@@ -94,7 +94,8 @@ def read_texts(path: str | Path, fields: list[str]) -> Iterator[str]:
         if ".jsonl" not in path.suffixes:
             yield from lines
             return
-        missing, keys = set(fields), set()
+        missing = set(fields)
+        keys: set[str] = set()
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
