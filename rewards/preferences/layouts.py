@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from rewards.preferences.messages import LeftOut, conversation, decoded, is_conversation
 from rewards.preferences.responses import (
     MERGED,
+    RANKS,
+    SCORES,
     Read,
     Verdict,
+    arena,
     best_first,
     by_prompt,
     decoded_conversation,
+    has_listed,
     higher,
-    items_of,
     listed,
     named,
+    number_of,
     one_of,
     parallel,
     sides,
@@ -52,6 +56,7 @@ class Layout:
         label: that column, where there is one.
         within: what judges is a field within lists.
         prompts: columns of which the first that is there asks; none where the responses bring the prompt along.
+        optional: columns that are read where they are there.
         fits: a condition on a row, beside its columns.
         prepare: makes rows with several responses out of a file's rows.
     """
@@ -62,17 +67,22 @@ class Layout:
     label: str | None = None
     within: bool = False
     prompts: tuple[str, ...] = PROMPTS
+    optional: tuple[str, ...] = ()
     fits: Callable[[dict], bool] = lambda row: True
     prepare: Callable[[list[dict]], list[dict]] = lambda rows: rows
 
 
-def _holds(column: str, field: str) -> Callable[[dict], bool]:
-    return lambda row: any(field in item for item in items_of(row.get(column)))
-
-
-def _two(name: str, first: str, second: str, label: str, prompts: tuple[str, ...], verdict: Verdict | None = None):
+def _two(name: str, first: str, second: str, label: str, prompt: str, verdict: Verdict | None = None) -> Layout:
     read = two(first, second, verdict or named(first, second))
-    return Layout(name, (*prompts, first, second, label), read, label, prompts=prompts)
+    return Layout(name, (first, second, label), read, label, prompts=(prompt, *PROMPTS))
+
+
+def _listed(name: str, column: str) -> Layout:
+    return Layout(name, (column,), listed(column), within=True, fits=has_listed(column))
+
+
+def _parallel(responses: str, scores: str) -> Layout:
+    return Layout("a list of responses and one of scores", (responses, scores), parallel(responses, scores), scores)
 
 
 def _sides(name: str, chosen: str, rejected: str, prompts: tuple[str, ...] = PROMPTS) -> Layout:
@@ -81,7 +91,6 @@ def _sides(name: str, chosen: str, rejected: str, prompts: tuple[str, ...] = PRO
 
 _SHP = one_of({"1": 1.0, "0": -1.0})
 _WEBGPT = two("answer_0", "answer_1", higher("score_0", "score_1"))
-_FEEDBACK = ("overall_score", "fine-grained_score")
 _ARENA_55K = ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")
 _SIDES = (
     # hh-rlhf, UltraFeedback binarized, RewardBench, RM-Bench, Skywork, TRL, LLaMA-Factory (alpaca and sharegpt)
@@ -95,39 +104,36 @@ _SIDES = (
 )
 LAYOUTS = (
     *_SIDES,
-    _two("SHP", "human_ref_A", "human_ref_B", "labels", ("history",), _SHP),
-    _two("SafeRLHF", "response_0", "response_1", "better_response_id", ("prompt",)),  # or safer_response_id
-    _two("Chatbot Arena", "conversation_a", "conversation_b", "winner", ()),
+    _two("SHP", "human_ref_A", "human_ref_B", "labels", "history", _SHP),
+    _two("SafeRLHF", "response_0", "response_1", "better_response_id", "prompt"),  # or safer_response_id
+    Layout(
+        "Chatbot Arena",
+        ("conversation_a", "conversation_b", "winner"),
+        arena,
+        "winner",
+        prompts=(),
+        optional=("turn",),
+    ),
     Layout("Chatbot Arena (55k)", _ARENA_55K, turns_as_texts, prompts=()),
-    _two("WSDM Cup", "response_a", "response_b", "winner", ("prompt",)),
-    _two("JudgeBench", "response_A", "response_B", "label", ("question",)),
-    _two("HelpSteer2", "response_1", "response_2", "preference_strength", ("prompt",), strength),
-    _two("HelpSteer3", "response1", "response2", "overall_preference", ("context",), strength),
-    _two("AlpacaFarm", "output_1", "output_2", "preference", ("instruction",)),
+    _two("WSDM Cup", "response_a", "response_b", "winner", "prompt"),
+    _two("JudgeBench", "response_A", "response_B", "label", "question"),
+    _two("HelpSteer2", "response_1", "response_2", "preference_strength", "prompt", strength),
+    _two("HelpSteer3", "response1", "response2", "overall_preference", "context", strength),
+    _two("AlpacaFarm", "output_1", "output_2", "preference", "instruction"),
     Layout("WebGPT", ("answer_0", "answer_1", "score_0", "score_1"), _WEBGPT, prompts=("question",)),
     Layout("summarize_from_feedback", ("info", "summaries", "choice"), summaries, prompts=("info",)),
-    Layout(
-        "UltraFeedback",
-        ("completions",),
-        listed("completions", "response", _FEEDBACK),
-        within=True,
-        fits=_holds("completions", "response"),
-    ),
-    Layout(
-        "Nectar",
-        ("answers",),
-        listed("answers", "answer", ("rank",), -1.0),
-        within=True,
-        fits=_holds("answers", "answer"),
-    ),
-    Layout("responses and scores", ("responses", "scores"), parallel("responses", "scores"), "scores"),
-    Layout("distilabel", ("generations", "ratings"), parallel("generations", "ratings"), "ratings"),
+    _listed("UltraFeedback", "completions"),
+    _listed("Nectar", "answers"),
+    _listed("a list of responses with scores", "responses"),
+    *(_parallel(a, b) for a in ("responses", "generations") for b in ("scores", "ratings", "rewards", "ranks")),
     Layout(
         "HelpSteer",
-        ("prompt", "response", "helpfulness"),
-        listed(MERGED, "response", ("helpfulness",)),
+        ("prompt", "response"),
+        listed(MERGED),
         within=True,
         prompts=("prompt",),
+        optional=(*SCORES, *RANKS),
+        fits=lambda row: any(number_of(row.get(field)) is not None for field in (*SCORES, *RANKS)),
         prepare=by_prompt,
     ),
     Layout(

@@ -107,6 +107,8 @@ def read_row(
         seen.append(PREFIX_KEPT)
     if all(text[:2] in ('["', "['") and text.endswith("]") for text in texts):
         seen.append(LISTS_AS_TEXT)
+    if judged.by:
+        seen.append(f"are compared by {judged.by!r}")
     lost = {"responses without a score": judged.unscored}
     if judged.ranked:
         lost["pairs of equal score"] = sum(a == b for a, b in combinations(judged.scores, 2))

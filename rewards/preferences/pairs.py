@@ -277,7 +277,7 @@ def _layout_notes(file: _File, columns: list[str], given: list[str], rows: list[
         notes.append(f"prompts from column {prompt!r}")
     if file.system and file.system not in given:
         notes.append(f"system prompts from column {file.system!r}")
-    used = {prompt, file.system, file.label, *given, *layout.columns, *METADATA}
+    used = {prompt, file.system, file.label, *given, *layout.columns, *layout.optional, *METADATA}
     if prompt == "instruction":
         used |= {"input", "history"}
     scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout in LAYOUTS[:2] else []

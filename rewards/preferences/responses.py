@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from rewards.preferences.messages import LeftOut, decoded, is_conversation
+from rewards.preferences.messages import LeftOut, decoded, is_conversation, message
 
 NOTHING = "no prompt or response"
 MERGED = "rows of the prompt"
+TEXTS = ("response", "answer", "text", "completion", "output", "content")  # of an object
+SCORES = ("overall_score", "fine-grained_score", "score", "rating", "reward", "helpfulness")
+RANKS = ("rank", "ranks", "ranking")
 FIRST = {"a>b", "a>>b", "a", "model_a", "response_a", "assistant_a", "first", "left"}
 SECOND = {"b>a", "b>>a", "b", "model_b", "response_b", "assistant_b", "second", "right"}
 TIES = {"a=b", "b=a", "tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "same", "draw", "equal"}
@@ -16,12 +19,14 @@ TIES = {"a=b", "b=a", "tie", "tie (bothbad)", "both_bad", "bothbad", "both", "ne
 
 class Judged(NamedTuple):
     """Responses of one row as the file holds them, each with a score: the higher one is better. `ranked`: equal
-    scores are ties, not one side of several. `unscored`: how many more there are without a score."""
+    scores are ties, not one side of several. `unscored`: how many more there are without a score. `by`: the field or
+    column of the scores, where it was found among several."""
 
     responses: list[Any]
     scores: list[float]
     ranked: bool = True
     unscored: int = 0
+    by: str | None = None
 
 
 class NoVerdict(LeftOut):
@@ -102,7 +107,7 @@ def one_of(values: dict[str, float]) -> Verdict:
 
 def strength(row: dict, label: str | None) -> float:
     """A number below zero where the first is better, above zero where the second is."""
-    value = _number(row.get(label or ""))
+    value = number_of(row.get(label or ""))
     if value is None:
         raise NoVerdict(_word(row.get(label or "")))
     return -value
@@ -112,7 +117,7 @@ def higher(first: str, second: str) -> Verdict:
     """Two columns of scores."""
 
     def verdict(row: dict, label: str | None) -> float:
-        scores = [_number(row.get(column)) for column in (first, second)]
+        scores = [number_of(row.get(column)) for column in (first, second)]
         if scores[0] is None or scores[1] is None:
             raise NoVerdict(", ".join(_word(row.get(column)) for column in (first, second)))
         return scores[0] - scores[1]
@@ -124,7 +129,7 @@ def ticked(first: str, second: str, tie: str) -> Verdict:
     """Three columns of which one is 1."""
 
     def verdict(row: dict, label: str | None) -> float:
-        marks = [_number(row.get(column)) == 1 for column in (first, second, tie)]
+        marks = [number_of(row.get(column)) == 1 for column in (first, second, tie)]
         if sum(marks) != 1:
             raise NoVerdict(", ".join(_word(row.get(column)) for column in (first, second, tie)))
         return float(marks[0]) - float(marks[1])
@@ -132,55 +137,62 @@ def ticked(first: str, second: str, tie: str) -> Verdict:
     return verdict
 
 
-def listed(column: str, text: str, scores: Sequence[str], sign: float = 1.0) -> Read:
-    """A list of objects, each a response with a score.
+def listed(column: str) -> Read:
+    """A list of objects, each a response (the first of TEXTS that it has) with a score or rank.
 
-    Args:
-        text: field with the response.
-        scores: fields of which the first that is there scores.
-        sign: -1 where a small number is good, as of ranks.
+    What scores is the first of SCORES and RANKS that any of them has, or the field that the label names.
     """
 
     def read(row: dict, label: str | None) -> Judged:
         items = items_of(row.get(column))
-        field = label or next((s for s in scores if any(s in item for item in items)), scores[0])
-        if label and items and not any(label in item for item in items):
-            raise ValueError(f"no {label!r} in {column!r}; name one of {', '.join(items[0])} by --label_column")
-        return _scored([(item.get(text), _number(item.get(field)), sign) for item in items])
+        there = {field: None for item in items for field in item}
+        if label and items and label not in there:
+            raise ValueError(f"no {label!r} in {column!r}; name one of {', '.join(there)} by --label_column")
+        scored_by = label or next((field for field in (*SCORES, *RANKS) if field in there), "")
+        texts = [next((item[field] for field in TEXTS if item.get(field) is not None), None) for item in items]
+        return _scored(texts, [item.get(scored_by) for item in items], scored_by)
 
     return read
+
+
+def has_listed(column: str) -> Callable[[dict], bool]:
+    """Whether a cell of a row is what `listed` reads."""
+    return lambda row: any(set(item) & set(TEXTS) for item in items_of(row.get(column)))
 
 
 def items_of(cell: Any) -> list[dict]:
     """The objects in a cell, a list of them or, as `datasets` gives a Sequence of features, an object of lists."""
     cell = decoded(cell)
-    if isinstance(cell, dict):
+    if isinstance(cell, dict) and all(isinstance(values, list) for values in cell.values()):
         cell = [dict(zip(cell, values)) for values in zip(*cell.values())]
     return [item for item in cell if isinstance(item, dict)] if isinstance(cell, list) else []
 
 
 def parallel(responses: str, scores: str) -> Read:
-    """A list of responses, and one of their scores."""
+    """A list of responses, and one of their scores or ranks."""
 
     def read(row: dict, label: str | None) -> Judged:
         texts, values = decoded(row.get(responses)) or [], decoded(row.get(label or scores)) or []
         if len(texts) != len(values):
-            raise LeftOut(f"not one of {scores} for each of {responses}")
-        return _scored([(text, _number(value), 1.0) for text, value in zip(texts, values)])
+            raise LeftOut(f"not one of {label or scores} for each of {responses}")
+        return _scored(texts, values, label or scores)
 
     return read
 
 
-def _scored(items: list[tuple[Any, float | None, float]]) -> Judged:
-    kept = [(text, sign * score) for text, score, sign in items if text is not None and score is not None]
+def _scored(texts: list, values: list, scored_by: str) -> Judged:
+    """Responses with what a column or field says of them: scores, or ranks, of which the lowest is the best."""
+    sign = -1.0 if scored_by.lower() in RANKS else 1.0
+    numbers = [(text, number_of(value)) for text, value in zip(texts, values)]
+    kept = [(text, sign * number) for text, number in numbers if text is not None and number is not None]
     if len(kept) < 2:
         raise LeftOut("fewer than two responses with a score, whose field --label_column names")
-    return Judged([text for text, _ in kept], [score for _, score in kept], unscored=len(items) - len(kept))
+    return Judged([t for t, _ in kept], [s for _, s in kept], unscored=len(texts) - len(kept), by=scored_by)
 
 
 def summaries(row: dict, label: str | None) -> Judged:
     texts = [item.get("text") for item in items_of(row.get("summaries"))]
-    choice = _number(row.get("choice"))
+    choice = number_of(row.get("choice"))
     if choice not in range(len(texts)):
         raise NoVerdict(_word(row.get("choice")))
     return Judged(texts, [float(i == choice) for i in range(len(texts))], ranked=False)
@@ -199,6 +211,21 @@ def turns_as_texts(row: dict, label: str | None) -> Judged:
     return Judged(both, [ticked("winner_model_a", "winner_model_b", "winner_tie")(row, label), 0.0])
 
 
+def arena(row: dict, label: str | None) -> Judged:
+    """Two conversations, of which the verdict is on the turn that `turn` counts, where there is such a column."""
+    judged = two("conversation_a", "conversation_b", named("conversation_a", "conversation_b"))(row, label)
+    turn = number_of(row.get("turn"))
+    return judged if not turn else judged._replace(responses=[_until(cell, int(turn)) for cell in judged.responses])
+
+
+def _until(cell: Any, turn: int) -> Any:
+    """A conversation without what follows the user's n-th message and the answer to it."""
+    if not is_conversation(cell):
+        return cell
+    asked = [i for i, m in enumerate(cell) if message(m, "conversation")["role"] == "user"]
+    return cell[: asked[turn]] if turn < len(asked) else cell
+
+
 def by_prompt(rows: list[dict]) -> list[dict]:
     """One row a prompt, with the rows that have it in `MERGED`."""
     merged: dict[str, dict] = {}
@@ -215,11 +242,12 @@ def best_first(row: dict, label: str | None) -> Judged:
 
 
 def _word(value: Any) -> str:
-    number = None if isinstance(value, bool) else _number(value)
+    number = None if isinstance(value, bool) else number_of(value)
     return str(int(number)) if number is not None and number.is_integer() else str(value).strip().lower()
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """The number that a cell holds or writes; None for anything else and for NaN."""
     if isinstance(value, str):
         try:
             value = float(value)

@@ -372,4 +372,22 @@ ROWS = [
         ASK,
         None,
     ),
+    (
+        "responses with a rank each",
+        {"prompt": "Name a tree.", "responses": [{"text": "Fish.", "rank": 2}, {"text": "Oak.", "rank": 1}]},
+        ASK,
+        None,
+    ),
+    ("ranks beside responses", {"prompt": "Name a tree.", "responses": ["Fish.", "Oak."], "ranks": [2, 1]}, ASK, None),
+    (
+        "MT-Bench's first turn",
+        {
+            "conversation_a": [*ASK, assistant("Fish."), user("Another?"), assistant("Cow.")],
+            "conversation_b": [*ASK, assistant("Oak."), user("Another?"), assistant("Elm.")],
+            "winner": "model_b",
+            "turn": 1,
+        },
+        ASK,
+        None,
+    ),
 ]

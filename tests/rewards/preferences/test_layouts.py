@@ -33,7 +33,11 @@ def test_every_layout_of_the_table_has_a_row_here(tmp_path):
     unseen = {layout.columns for layout in LAYOUTS}
     for _, row, *_ in ROWS:
         unseen -= {next(x.columns for x in LAYOUTS if set(x.columns) <= set(row) and x.fits(row))}
-    assert unseen - {("prompt", "response", "helpfulness"), ("chosen", "reject")} == set()
+    shown_elsewhere = {("prompt", "response"), ("chosen", "reject")}
+    shown_elsewhere |= {
+        (a, b) for a in ("responses", "generations") for b in ("scores", "ratings", "rewards", "ranks")
+    }
+    assert unseen - shown_elsewhere == set()
 
 
 def test_one_response_a_row_is_compared_within_its_prompt(tmp_path):

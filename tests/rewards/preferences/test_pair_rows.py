@@ -85,6 +85,7 @@ def test_ties_within_a_list_are_counted(tmp_path):
     comparisons = load(tmp_path, [{"instruction": "Sure?", "completions": items}])
     assert len(comparisons) == 2
     assert comparisons.notes[1:] == [
+        "1 rows are compared by 'overall_score'",
         "1 responses without a score left out",
         "1 pairs of equal score left out",
     ]
