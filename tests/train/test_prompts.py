@@ -10,7 +10,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer, HfArgumentParser
 
-from train.prompts import DataArguments, last_boxed, load_prompts
+from rewards.answers import last_boxed
+from train.prompts import DataArguments, load_prompts
 from train.tasks.rehearsal_model import make_rehearsal_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +91,8 @@ def test_unusable_rows_are_dropped_and_counted(tmp_path, tokenizer, caplog):
     assert data["answer"][:] == ["2", r"\frac{1}{2}"]
     assert data["solution"][:] == [row["solution"] for row in ROWS[:2]]
     assert data["level"][:] == ["Level 1", "Level 2"]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "problem from problem; solution from solution; not read: level" in caplog.text
     assert "6 rows read, 2 kept; dropped 1 with an empty prompt, 2 without an answer" in caplog.text
     assert "1 longer than 200 tokens" in caplog.text
 
@@ -188,8 +190,10 @@ def test_a_prompt_column_can_be_treated_as_the_problem(tmp_path, tokenizer):
 
 
 def test_ready_prompts_of_the_wrong_kind_are_refused(tmp_path, tokenizer):
-    with pytest.raises(ValueError, match="'role' and 'content'.*--prompt_column ''"):
-        load(tmp_path, [{"prompt": [{"from": "human", "value": "Hello"}]}], tokenizer)
+    with pytest.raises(ValueError, match="row 1: .*'role' and 'content'.*--prompt_column ''"):
+        load(tmp_path, [{"prompt": [{"speaker": "human", "value": "Hello"}]}], tokenizer)
+    with pytest.raises(ValueError, match="row 2: .*only texts or only lists"):
+        load(tmp_path, [{"prompt": "Hello"}, {"prompt": [{"role": "user", "content": "Hello"}]}], tokenizer)
 
 
 def test_no_chat_template(tmp_path, tokenizer):
@@ -203,25 +207,27 @@ def test_no_chat_template(tmp_path, tokenizer):
 
 
 def test_wrong_columns_are_named(tmp_path, tokenizer):
-    rows = [{"question": "Why?", "answer": "1"}]
-    with pytest.raises(ValueError, match="columns found: question, answer.*--problem_column question"):
+    rows = [{"wonder": "Why?", "answer": "1"}]
+    with pytest.raises(
+        ValueError, match="problem, question, .*columns found: wonder, answer.*--problem_column wonder"
+    ):
         load(tmp_path, rows, tokenizer)
-    with pytest.raises(ValueError, match=r"no column 'anwser' \(answer_column\)"):
-        load(tmp_path, rows, tokenizer, problem_column="question", answer_column="anwser")
-    with pytest.raises(ValueError, match="'answer' must hold text or numbers, not list"):
-        load(tmp_path, [{"problem": "Why?", "answer": ["1", "2"]}], tokenizer)
+    with pytest.raises(ValueError, match=r"no column 'anwser' \(--answer_column\); columns found"):
+        load(tmp_path, rows, tokenizer, problem_column="wonder", answer_column="anwser")
+    with pytest.raises(ValueError, match="row 1: column 'answer' must hold text, numbers.*fields a.*answer.FIELD"):
+        load(tmp_path, [{"problem": "Why?", "answer": {"a": "1"}}], tokenizer)
 
 
 def test_bad_sources_are_named(tmp_path, tokenizer):
     with pytest.raises(FileNotFoundError, match="absent.jsonl.*correct the path"):
         load_prompts(DataArguments(dataset_name="absent.jsonl"), tokenizer)
-    (tmp_path / "rows.csv").write_text("problem\n1+1\n")
-    with pytest.raises(ValueError, match="rows.csv.*convert it"):
-        load_prompts(DataArguments(dataset_name=str(tmp_path / "rows.csv")), tokenizer)
+    (tmp_path / "rows.txt").write_text("problem\n1+1\n")
+    with pytest.raises(ValueError, match="rows.txt.*convert it"):
+        load_prompts(DataArguments(dataset_name=str(tmp_path / "rows.txt")), tokenizer)
     with pytest.raises(ValueError, match="none of .jsonl"):
         load_prompts(DataArguments(dataset_name=str(tmp_path)), tokenizer)
     Dataset.from_list(ROWS).to_parquet(write(tmp_path / "rows.jsonl", ROWS).replace("jsonl", "parquet"))
-    with pytest.raises(ValueError, match="both JSON and parquet"):
+    with pytest.raises(ValueError, match="JSON and Parquet files; keep one kind"):
         load_prompts(DataArguments(dataset_name=str(tmp_path)), tokenizer)
 
 
