@@ -95,8 +95,9 @@ def load_benchmark(
         place, split, config = source.hub, source.split, source.config
     elif "@" in place and not Path(place).exists():
         place, _, split = place.rpartition("@")
-        config, _, split = split.rpartition(":") if re.match(r"[^\[]*:", split) else ("", "", split)
-    table = load_table(place, split, config or None, "NAME=PLACE@SPLIT or NAME=PLACE@CONFIG:SPLIT").limited(limit)
+        own = re.match(r"([^\[:]+):(.*)", split)  # a colon in brackets is that of a slice, test[:10]
+        config, split = (own[1], own[2]) if own else (None, split)
+    table = load_table(place, split, config, "NAME=PLACE@SPLIT or NAME=PLACE@CONFIG:SPLIT").limited(limit)
     reading = read_problems(table, Columns.of(columns))
     logger.info("%s: %s", name, reading.said)
     if not reading.answered:
