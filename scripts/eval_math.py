@@ -44,6 +44,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--limit", type=int, help="evenly spaced problems of each benchmark, default all")
     add("--output", default="outputs/eval_math", help="folder for samples, grades and results")
     add("--template", default="qwen-math", help=f"{', '.join(TEMPLATES)}, or a text file with {{problem}}")
+    add(
+        "--chat_template_kwargs",
+        type=json.loads,
+        help="variables of the chat template, as JSON: '{\"enable_thinking\": false}'",
+    )
     add("--samples", type=int, default=1, help="responses to each problem, n")
     add("--temperature", type=float, default=0.0, help="0: greedy")
     add("--top_p", type=float, default=1.0)
@@ -114,7 +119,8 @@ def main(argv: list[str] | None = None) -> None:
                 return samplers[0]
 
             if args.endorm:
-                settings = {name: getattr(args, name) for name in ("alpha", "discount", "floor", "form", "reduce")}
+                names = ("alpha", "discount", "floor", "form", "reduce", "chat_template_kwargs")
+                settings = {name: getattr(args, name) for name in names}
                 loading = (args.cache, args.dtype, args.device, args.trust_remote_code)
                 scorer = EndoRMScorer(args.endorm, model, *loading, **settings)
             drawn = {}
@@ -123,6 +129,7 @@ def main(argv: list[str] | None = None) -> None:
                 prompts = {p.id: write_prompt(args.template, p.problem) for p in problems}
                 print(f"{label}: {name}, {len(problems)} problems, {args.samples} samples each")
                 settings = {"backend": args.backend, "dtype": args.dtype}
+                settings["chat_template_kwargs"] = args.chat_template_kwargs
                 draw = partial(sample, load=load, trust_remote_code=args.trust_remote_code, **settings)
                 path = output / label / f"{name}.samples.jsonl"
                 drawn[name] = prompts, draw(path, model, list(prompts), list(prompts.values()), how)

@@ -12,6 +12,8 @@ from typing import Any
 from datasets import Dataset, load_dataset
 
 from rewards.answers import last_boxed
+from rewards.frozen.encoding import encode_prompt
+from rewards.frozen.messages import rendering_of
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ class DataArguments:
             raise ValueError(f"text_template {self.text_template!r} has no {{problem}} in it; put it where it belongs")
 
 
-def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
+def load_heldout(args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None) -> Dataset | None:
     """The held-out prompts as :func:`load_prompts` gives them; None where the recipe names none, or where they would
     be another split of a single file, which has no splits (this is logged).
 
@@ -135,17 +137,20 @@ def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
     if (name, split) == (args.dataset_name, args.dataset_split):
         raise ValueError(f"The held-out prompts are the training prompts ({name}): set heldout_name or heldout_split.")
     changes = {"dataset_name": name, "dataset_split": split, "max_train_samples": args.max_heldout_samples}
-    return load_prompts(dataclasses.replace(args, **changes), tokenizer)[0]
+    return load_prompts(dataclasses.replace(args, **changes), tokenizer, chat_template_kwargs)[0]
 
 
-def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str, int]]:
+def load_prompts(
+    args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None
+) -> tuple[Dataset, dict[str, int]]:
     """Load the training prompts, drop the unusable ones and say how many.
 
     The result depends on ``args`` and the tokenizer alone: rows stay in file order and nothing is cached.
 
     Args:
         args: what to load.
-        tokenizer: measures the prompts exactly as TRL's trainers tokenise them.
+        tokenizer: measures the prompts exactly as the trainers tokenise them.
+        chat_template_kwargs: the trainer's, for that measure.
 
     Returns:
         ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), ``solution``
@@ -164,7 +169,7 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
 
     # No cache: datasets recognises functions of a module by name, so it would serve rows made by older code.
     mapped = data.map(
-        partial(_prepare, args=args, tokenizer=tokenizer, ready=ready, chat=chat),
+        partial(_prepare, args=args, tokenizer=tokenizer, ready=ready, chat=chat, variables=chat_template_kwargs),
         batched=True,
         remove_columns=[c for c in (args.solution_column, args.answer_column) if c in columns],
         keep_in_memory=True,
@@ -208,7 +213,9 @@ def _prompt_column(data: Dataset, args: DataArguments, tokenizer: Any) -> tuple[
     return data, ready, chat
 
 
-def _prepare(batch: dict[str, list], args: DataArguments, tokenizer: Any, ready: bool, chat: bool) -> dict[str, list]:
+def _prepare(
+    batch: dict[str, list], args: DataArguments, tokenizer: Any, ready: bool, chat: bool, variables: dict | None
+) -> dict[str, list]:
     """Prompts, solutions and answers of a batch of rows, each row with the reason why it is dropped ("" if not) and
     the tokens of its prompt."""
     has_solution, has_answer = args.solution_column in batch, args.answer_column in batch
@@ -236,7 +243,8 @@ def _prepare(batch: dict[str, list], args: DataArguments, tokenizer: Any, ready:
         no_answer = [not answer for answer in out["answer"]]
     out[_DROPPED] = ["empty_prompt" if e else "no_answer" if n else "" for e, n in zip(empty, no_answer, strict=True)]
     usable = [row for row in range(size) if not out[_DROPPED][row]]
-    lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, chat)
+    rows = [{c: batch[c][row] for c in ("tools", "chat_template_kwargs") if c in batch} for row in usable]
+    lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, rows, variables)
     out[_LENGTH] = [0] * size
     for row, length in zip(usable, lengths, strict=True):
         out[_LENGTH][row] = length
@@ -313,15 +321,10 @@ def _write_prompt(args: DataArguments, problem: str) -> str | list[dict[str, str
     return [*system, {"role": "user", "content": problem}]
 
 
-def _prompt_lengths(prompts: list, tokenizer: Any, chat: bool) -> list[int]:
-    """Tokens of each prompt as TRL's trainers tokenise it."""
-    if not prompts:
-        return []
-    if chat:
-        encoded = tokenizer.apply_chat_template(prompts, tokenize=True, add_generation_prompt=True, return_dict=True)
-    else:
-        encoded = tokenizer(text=prompts)
-    return [len(ids) for ids in encoded["input_ids"]]
+def _prompt_lengths(prompts: list, tokenizer: Any, rows: list[dict], chat_template_kwargs: dict | None) -> list[int]:
+    """Tokens of each prompt as the trainers tokenise it; `rows` are the columns by which they render it."""
+    how = [rendering_of(row, chat_template_kwargs) for row in rows]
+    return [len(encode_prompt(tokenizer, prompt, **own)) for prompt, own in zip(prompts, how, strict=True)]
 
 
 def _describe(args: DataArguments, counts: dict[str, int]) -> str:

@@ -160,7 +160,7 @@ def make_reward(name: str, settings: dict):
     if unknown := [key for key in settings if key not in known and not takes_any]:
         every = [*OF_ENTRY, "model", *sorted(known)]
         raise ValueError(f"The reward {name} has no {'; '.join(hint(key, every) for key in unknown)}.")
-    if model is not None:
+    if model is not None and from_pretrained is not None:  # without one, a model has been refused
         return from_pretrained(model, **settings)
     if not inspect.isclass(reward):
         return partial(reward, **settings) if settings else reward

@@ -1,6 +1,7 @@
 """Which model scores for which reward: the trainer's frozen base, the policy itself, or one of the reward's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ def lend_models(
     tokenizer: PreTrainedTokenizerBase,
     eos_token_ids: list[int],
     prepare: Callable[[nn.Module], nn.Module],
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
     """Give each reward that has no model the one that it needs, and tell the others what they have to know.
 
@@ -29,10 +31,13 @@ def lend_models(
         policy: makes the scorer of online rewards.
         eos_token_ids: ids that end a response of the policy.
         prepare: makes a model usable whose weights ZeRO-3 split as it was loaded.
+        chat_template_kwargs: the run's, for the chat templates of judges; other rewards read the column `rendering`.
     """
     for reward in rewards:
         if isinstance(reward, JudgeReward) and reward.judge is None:
             reward.judge = LocalJudge(frozen_base, tokenizer)
+        if isinstance(reward, JudgeReward) and chat_template_kwargs:
+            reward.asked_judge().lend_variables(chat_template_kwargs)
         if not isinstance(reward, (FrozenReward, ReferenceProbability)):
             continue
         if reward.base is not None and reward.base.sharded:

@@ -39,8 +39,8 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
 
     args.model_init_kwargs = model_init_kwargs(model)
     tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
-    dataset, counts = load_prompts(data, tokenizer)
-    heldout = load_heldout(data, tokenizer)
+    dataset, counts = load_prompts(data, tokenizer, args.chat_template_kwargs)
+    heldout = load_heldout(data, tokenizer, args.chat_template_kwargs)
     rewards = build_rewards(reward)
     if heldout is None:
         args.eval_strategy = "no"
