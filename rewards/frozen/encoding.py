@@ -281,7 +281,8 @@ def _is_split(tokenizer, prompt: str, response: str | Sequence[dict]) -> bool:
     text = response_text(response)
     apart = _encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
     # SentencePiece puts the space before a text itself
-    return bool(text) and not any(apart == _encode_text(tokenizer, prompt + space + text) for space in ("", " "))
+    spaces = ("",) if prompt[-1:].isspace() else ("", " ")
+    return bool(text) and not any(apart == _encode_text(tokenizer, prompt + space + text) for space in spaces)
 
 
 def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[Sequence[int]]:
