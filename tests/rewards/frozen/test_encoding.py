@@ -72,9 +72,9 @@ def test_a_chat_ends_as_its_template_ends_it_and_a_text_as_its_tokenizer_does(na
     start = max(i for i in range(len(written)) if written[i : i + len(response)] == response)
     tail = tokenizer.decode(written[start + len(response) :])  # belongs to nobody's response
     assert tail.strip() == ""
-    assert encode_response(tokenizer, "No A", True, "a text")[-1] == eos
-    assert encode_response(tokenizer, "No A", True, chat(family), "eos")[-1] == eos
-    assert encode_response(tokenizer, "No A", False, chat(family)) == response[:-1]
+    assert encode_response(tokenizer, answer, True, "a text")[-1] == eos
+    assert encode_response(tokenizer, answer, True, chat(family), "eos")[-1] == eos
+    assert encode_response(tokenizer, answer, False, chat(family)) == response[:-1]
 
 
 def test_a_template_without_an_end_token_ends_with_the_tokenizers():
@@ -276,4 +276,4 @@ def test_sentencepiece_puts_the_space_itself(caplog):
     warn_of_split(tokenizer, ["a", [USER]], ["b", "b"])
     assert caplog.messages == []
     warn_of_split(tokenizer, ["a "], ["b"])
-    assert "Better: 'a' and 'b'." in caplog.messages[0]
+    assert "Better: 'a' and ' b'." in caplog.messages[0]
