@@ -16,6 +16,7 @@ from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
+from rewards.frozen.messages import read_template_kwargs
 from rewards.reporting.record import record
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
@@ -29,6 +30,18 @@ from train.evaluation.summary import (
     problem_figures,
     summarise_model,
 )
+
+
+def variables(text: str) -> dict:
+    """The chat template's variables, from JSON.
+
+    Raises:
+        argparse.ArgumentTypeError: they cannot be read.
+    """
+    try:
+        return read_template_kwargs(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -46,7 +59,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--template", default="qwen-math", help=f"{', '.join(TEMPLATES)}, or a text file with {{problem}}")
     add(
         "--chat_template_kwargs",
-        type=json.loads,
+        type=variables,
         help="variables of the chat template, as JSON: '{\"enable_thinking\": false}'",
     )
     add("--samples", type=int, default=1, help="responses to each problem, n")

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from rewards import CrossTokenizer, FrozenBase, FrozenReward, JudgeReward, LocalJudge, ReferenceProbability
+from rewards.frozen.messages import read_template_kwargs
 
 
 def same_tokenizer(a: PreTrainedTokenizerBase | None, b: PreTrainedTokenizerBase) -> bool:
@@ -21,7 +22,7 @@ def lend_models(
     tokenizer: PreTrainedTokenizerBase,
     eos_token_ids: list[int],
     prepare: Callable[[nn.Module], nn.Module],
-    chat_template_kwargs: Mapping[str, Any] | None = None,
+    chat_template_kwargs: Mapping[str, Any] | str | None = None,
 ) -> None:
     """Give each reward that has no model the one that it needs, and tell the others what they have to know.
 
@@ -33,11 +34,12 @@ def lend_models(
         prepare: makes a model usable whose weights ZeRO-3 split as it was loaded.
         chat_template_kwargs: the run's, for the chat templates of judges; other rewards read the column `rendering`.
     """
+    variables = read_template_kwargs(chat_template_kwargs)
     for reward in rewards:
         if isinstance(reward, JudgeReward) and reward.judge is None:
             reward.judge = LocalJudge(frozen_base, tokenizer)
-        if isinstance(reward, JudgeReward) and chat_template_kwargs:
-            reward.asked_judge().lend_variables(chat_template_kwargs)
+        if isinstance(reward, JudgeReward) and variables:
+            reward.asked_judge().lend_variables(variables)
         if not isinstance(reward, (FrozenReward, ReferenceProbability)):
             continue
         if reward.base is not None and reward.base.sharded:
