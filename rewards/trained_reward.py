@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from rewards.frozen.batching import batches_by_tokens
-from rewards.frozen.encoding import check_lists, encode_conversation, encode_prompt, response_text
+from rewards.frozen.encoding import check_lists, encode_conversation, encode_text, response_text
 from rewards.frozen.loading import default_device, whole_weights
 from rewards.frozen.messages import Rendering, content_text, read_template_kwargs, with_variables
 
@@ -163,7 +163,7 @@ class TrainedReward:
     def _encode(self, prompt, response, rendering: Rendering | None = None) -> list[int]:
         if isinstance(prompt, str):
             end = [self.tokenizer.eos_token_id] if self.append_eos else []
-            return [*encode_prompt(self.tokenizer, prompt + response_text(response)), *end]
+            return [*encode_text(self.tokenizer, prompt + response_text(response)), *end]
         turns = [{"role": "assistant", "content": response}] if isinstance(response, str) else [*response]
         turns = [{"role": "assistant", **turn} for turn in turns]
         if prompt and prompt[-1]["role"] == "assistant" and turns:  # the response goes on with that message

@@ -65,4 +65,5 @@ class RenderingMixin(Base):
     def _tools_of(self, i: int) -> list:
         if self.environment_factories is None:
             return self.tools
-        return self._env_tools[self._batch_environments[i]] if i < len(self._batch_environments) else self.tools
+        names = getattr(self, "_batch_environments", ())  # there from the first rollout on
+        return self._env_tools[names[i]] if i < len(names) else self.tools

@@ -3,6 +3,7 @@ the prompt. Every prompt of this project becomes ids here, in `encode_prompt`.""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,11 @@ from rewards.frozen.messages import (
     read_tools,
     response_text,
     say_once,
+    with_read_arguments,
 )
 
 END_TOKENS = ("template", "eos")
+APART = ("tool_calls", "reasoning_content", "reasoning", "thinking")  # what a message says outside of its content
 PROBE = "@@@"  # a content that no template has in its own words
 
 
@@ -59,7 +62,7 @@ def encode_prompt(
                 f"{' and '.join(given)} have no effect on prompts given as text, to which no chat template is "
                 "applied: give chat messages, or leave them out."
             )
-        return _encode_text(tokenizer, prompt, system_prompt)
+        return _without_eos(tokenizer, prompt, encode_text(tokenizer, prompt, system_prompt))
     messages = check_messages(prompt)
     if system_prompt:
         messages = [{"role": "system", "content": system_prompt}, *(m for m in messages if m["role"] != "system")]
@@ -86,7 +89,9 @@ def encode_conversation(tokenizer, messages: Sequence[dict], **rendering) -> lis
     return _apply_template(tokenizer, check_messages(messages), {}, tools, template, variables)
 
 
-def _encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[int]:
+def encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[int]:
+    """Token ids of a text with the special tokens that its tokenizer adds, but not with two BOS tokens. `system_prompt`
+    goes before it, with an empty line between the two."""
     bos = tokenizer.bos_token or ""
     begins = bool(bos) and text.startswith(bos)
     if system_prompt:
@@ -99,6 +104,18 @@ def _encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list
         )
         ids = ids[1:]
     return ids
+
+
+def _without_eos(tokenizer, text: str, ids: list[int]) -> list[int]:
+    """Ids of a prompt without an end token that the tokenizer put after it."""
+    eos = tokenizer.eos_token
+    if not eos or ids[-1:] != [tokenizer.eos_token_id] or text.rstrip().endswith(eos):
+        return ids
+    say_once(
+        f"The tokenizer of {tokenizer.name_or_path!r} puts {eos} after every text, where nothing is left to answer: "
+        "prompts go without it. TRL's own trainers would keep it; to be rid of this message, set add_eos_token=False."
+    )
+    return ids[:-1]
 
 
 def _apply_template(
@@ -131,6 +148,8 @@ def _apply_template(
     _check_roles(tokenizer, messages, source, how)
     for unread in sorted(k for k in variables if k not in source and k not in OPTIONS):
         say_once(f"The chat template of {name!r} reads no {unread}: chat_template_kwargs has no effect there.")
+    if re.search(r"arguments\s*\|\s*tojson", source) and "arguments is string" not in source:
+        messages = [with_read_arguments(m) for m in messages]  # or it would quote JSON text once more
     if any(isinstance(m.get("content"), list) for m in messages) and not _reads_parts(tokenizer, how):
         messages = [m | {"content": content_text(m)} if "content" in m else m for m in messages]
     try:
@@ -143,7 +162,10 @@ def _apply_template(
         if ends.get("continue_final_message"):
             advice = "take the assistant's last message out, which cannot be continued, or give the prompt as text"
         elif messages[0]["role"] == "system":
-            advice = "if it takes no system message, leave system_prompt out or write it into the user's message"
+            advice = (
+                "if it takes no system message, give none (system_prompt: null in a recipe, --template chat in an "
+                "evaluation) or write it into the user's message"
+            )
         raise ValueError(f"The chat template of {name!r} refuses a prompt of {roles} ({error}): {advice}.") from error
 
 
@@ -230,14 +252,15 @@ def encode_response(
         prompt: what it responds to, which decides on the end token; see `end_token_id`.
 
     Raises:
-        ValueError: an end token is wanted and the tokenizer has none, or the response calls tools: only the chat
-            template knows how that is written.
+        ValueError: an end token is wanted and the tokenizer has none, or the response calls tools or has thinking
+            apart from its content: only the model's own text says how that is written.
     """
-    if not isinstance(response, str) and any(m.get("tool_calls") for m in response):
-        raise ValueError(
-            "A response given as messages has tool_calls, whose tokens only the model that wrote them knows: give the "
-            "response as the text that the model wrote, or its token ids (completion_ids)."
-        )
+    for message in [] if isinstance(response, str) else response:
+        if apart := [name for name in APART if message.get(name)]:
+            raise ValueError(
+                f"A response given as messages has {apart[0]}, whose tokens only the model that wrote them knows: "
+                "give the response as the text that the model wrote, or its token ids (completion_ids)."
+            )
     ids = list(tokenizer(response_text(response), add_special_tokens=False)["input_ids"])
     return [*ids, end_token_id(tokenizer, prompt, end_token)] if append_eos else ids
 
@@ -279,10 +302,10 @@ def warn_of_split(tokenizer, prompts: Sequence, responses: Sequence) -> None:
 
 def _is_split(tokenizer, prompt: str, response: str | Sequence[dict]) -> bool:
     text = response_text(response)
-    apart = _encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
+    apart = encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
     # SentencePiece puts the space before a text itself
     spaces = ("",) if prompt[-1:].isspace() else ("", " ")
-    return bool(text) and not any(apart == _encode_text(tokenizer, prompt + space + text) for space in spaces)
+    return bool(text) and not any(apart == encode_text(tokenizer, prompt + space + text) for space in spaces)
 
 
 def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[Sequence[int]]:

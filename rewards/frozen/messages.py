@@ -184,6 +184,24 @@ def check_messages(messages: Sequence) -> list[dict[str, Any]]:
     return checked
 
 
+def with_read_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose calls of tools have their arguments as a dict, where they are JSON text, as OpenAI has them."""
+    calls = message.get("tool_calls")
+    return message if not calls else message | {"tool_calls": [_with_read_arguments(call) for call in calls]}
+
+
+def _with_read_arguments(call: Any) -> Any:
+    if not isinstance(call, Mapping):
+        return call
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _with_read_arguments(call["function"])}
+    try:
+        read = json.loads(call["arguments"]) if isinstance(call.get("arguments"), str) else None
+    except json.JSONDecodeError:  # what a model wrote need not be JSON
+        read = None
+    return {**call, "arguments": read} if isinstance(read, dict) else call
+
+
 def calls_text(message: Mapping[str, Any]) -> str:
     """The calls of tools in a message for a judge to read, a line of JSON each; empty if it calls none."""
     calls = [call.get("function") or call for call in message.get("tool_calls") or ()]

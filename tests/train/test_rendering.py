@@ -142,7 +142,7 @@ def test_a_criterion_takes_the_system_messages_place_and_nothing_else(name, tmp_
     steered = EndoRM(FrozenBase(model_for(tokenizer)), tokenizer, system_prompt="Be kind.")
     rendering = {"chat_template_kwargs": family.variables}
     if not family.system:
-        with pytest.raises(ValueError, match=r"refuses a prompt of system, user.*leave system_prompt out"):
+        with pytest.raises(ValueError, match=r"refuses a prompt of system, user.*give none .system_prompt: null"):
             steered.prompt_ids(QUESTION, rendering)
         return
     explicit = [{"role": "system", "content": "Be kind."}, *TURNS]

@@ -3,6 +3,7 @@
 import pytest
 from chat_templates import FAMILIES, TURNS, bundled, chat
 from tiny_models import CHATML, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from rewards import EndoRM, FrozenBase, ImplicitReward, StepReward
 from rewards.frozen.encoding import encode_prompt, encode_response, end_token_id, template_end, warn_of_split
@@ -150,6 +151,32 @@ def test_a_criterion_stays_behind_the_bos_of_a_text(caplog):
     assert encode_prompt(without, "<|im_start|>user") == without("<|im_start|>user")["input_ids"]
 
 
+@pytest.mark.parametrize("arguments", [{"x": 1}, '{"x": 1}', '{"x":  1'])
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen3"])
+def test_arguments_of_a_call_may_be_json_text(name, arguments):
+    """As OpenAI has them; a template that would quote the text once more gets what it says."""
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    prompt = [USER, {"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "content": "1"}]
+    text = FAMILIES[name].tokenizer().decode(encode_prompt(FAMILIES[name].tokenizer(), prompt))
+    broken = {"qwen2.5": r'"{\"x\":  1"', "qwen3": '{"x":  1'}[name]
+    assert '"arguments": ' + (broken if arguments == '{"x":  1' else '{"x": 1}') + "}" in text
+    assert call["function"]["arguments"] == arguments
+
+
+def test_a_tokenizer_that_ends_every_text_leaves_something_to_answer(caplog):
+    ends = FAMILIES["mistral"].tokenizer()
+    bos, eos = (f"{token} " for token in (ends.bos_token, ends.eos_token))
+    ids = [(token, ends.convert_tokens_to_ids(token)) for token in (ends.bos_token, ends.eos_token)]
+    ends.backend_tokenizer.post_processor = TemplateProcessing(single=f"{bos}$A {eos}".strip(), special_tokens=ids)
+    plain = FAMILIES["mistral"].tokenizer()
+    assert ends("Hi")["input_ids"] == [*plain("Hi")["input_ids"], ends.eos_token_id]
+    assert encode_prompt(ends, "Hi") == encode_prompt(ends, "Hi") == plain("Hi")["input_ids"]
+    (said,) = caplog.messages
+    assert "puts </s> after every text" in said
+    assert "set add_eos_token=False" in said
+    assert encode_prompt(ends, [USER]) == encode_prompt(plain, [USER])
+
+
 @pytest.mark.parametrize(
     "family, prompt, settings, message",
     [
@@ -203,7 +230,7 @@ def test_a_criterion_stays_behind_the_bos_of_a_text(caplog):
             "gemma-2",
             [{"role": "system", "content": "x"}, USER],
             {},
-            "System role not supported.*leave system_prompt out",
+            "System role not supported.*give none .system_prompt: null in a recipe, --template chat in an",
         ),
         (
             "mistral",
@@ -243,9 +270,12 @@ def test_continuing_the_assistants_words_is_said_once(caplog):
     assert "TRL's own GRPOTrainer would open a second turn" in said
 
 
-def test_a_response_that_calls_tools_has_no_known_tokens():
-    with pytest.raises(ValueError, match=r"has tool_calls.*as the text that the model wrote, or its token ids"):
-        make().score([[USER]], [[CALL]])
+@pytest.mark.parametrize("apart", [CALL, {"role": "assistant", "content": "4", "reasoning_content": "2 and 2"}])
+def test_a_response_that_says_something_beside_its_content_has_no_known_tokens(apart):
+    with pytest.raises(
+        ValueError, match=r"has (tool_calls|reasoning_content).*as the text that the model wrote, or its"
+    ):
+        make().score([[USER]], [[apart]])
 
 
 def test_texts_that_are_split_where_bpe_would_not_split_them(caplog):
