@@ -82,9 +82,9 @@ def test_the_reward_in_a_trl_trainer(rehearsal, monkeypatch):
     block = next(b for b in blocks("python") if "GRPOTrainer" in b)
     given = {}
     monkeypatch.setattr(trl, "GRPOTrainer", lambda **arguments: given.update(arguments))
-    names = {"dataset": Dataset.from_dict({"prompt": ["What is 2+2? "]})}
+    names = {"dataset": Dataset.from_dict({"prompt": ["What is 2+2?"]})}
     exec(block.replace("Qwen/Qwen2.5-0.5B-Instruct", str(rehearsal)), names)
-    assert len(names["rm"].score(["What is 2+2? "], ["It is 4."])) == 1
+    assert len(names["rm"].score(["What is 2+2?"], [" It is 4."])) == 1
     assert given["reward_funcs"] is names["rm"]
 
 

@@ -109,7 +109,7 @@ class EndoRMScores:
             for r, text in enumerate(group.responses):
                 if text is None:
                     continue
-                ids = encode_response(self.tokenizer, text, append_eos=True)
+                ids = encode_response(self.tokenizer, text, append_eos=True, prompt=group.prompt)
                 room = (self.positions or len(prompt) + len(ids)) - len(prompt)
                 if len(ids) > room:
                     too_long += 1
