@@ -90,7 +90,7 @@ def encode_conversation(tokenizer, messages: Sequence[dict], **rendering) -> lis
 
 
 def encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[int]:
-    """Token ids of a text with the special tokens that its tokenizer adds, but not with two BOS tokens. `system_prompt`
+    """Token ids of a text with the special tokens that its tokenizer adds, but never with two BOS. `system_prompt`
     goes before it, with an empty line between the two."""
     bos = tokenizer.bos_token or ""
     begins = bool(bos) and text.startswith(bos)
@@ -277,35 +277,26 @@ def check_end_token(end_token: str) -> str:
 
 
 def warn_of_split(tokenizer, prompts: Sequence, responses: Sequence) -> None:
-    """Say once where a prompt and a response, both texts, meet inside of what the tokenizer would make one token: a
-    base has hardly ever seen them split like that, and a reward is nats lower for it."""
-    split = [(p, r) for p, r in zip(prompts, responses) if isinstance(p, str) and _is_split(tokenizer, p, r)]
+    """Say once where a text prompt ends in a space that the tokenizer would make a part of the response's first word:
+    a base has hardly ever seen the two apart, and a reward is nats lower for it."""
+    texts = [(p, response_text(r)) for p, r in zip(prompts, responses) if isinstance(p, str) and p.endswith(" ")]
+    texts = [(p, text) for p, text in texts if text[:1].strip()]
+    split = [(p, text) for p, text in texts if _apart(tokenizer, p, text) != encode_text(tokenizer, p + text)]
     if not split:
         return
-    prompt, response = split[0][0], response_text(split[0][1])
-    bare = response.lstrip(" ")
-    better = next(
-        (
-            f" Better: {prompt.rstrip(' ')[-20:]!r} and {r[:20]!r}."
-            for r in (f" {bare}", bare)
-            if prompt.endswith(" ") | response.startswith(" ") and not _is_split(tokenizer, prompt.rstrip(" "), r)
-        ),
-        "",
-    )
+    prompt, text = split[0][0].rstrip(" "), split[0][1]
+    whole = encode_text(tokenizer, f"{prompt} {text}")
+    # SentencePiece may put the space before a text itself
+    better = next((t for t in (f" {text}", text) if _apart(tokenizer, prompt, t) == whole), f" {text}")
     say_once(
-        f"{len(split)} of {len(prompts)} texts are split between prompt and response where the tokenizer of "
-        f"{tokenizer.name_or_path!r} would not split them, such as {prompt[-20:]!r} and {response[:20]!r}, which "
-        "costs reward. A space belongs to the word after it, so let it begin the response, or give chat messages."
-        f"{better}"
+        f"{len(split)} of {len(prompts)} prompts end in a space, which the tokenizer of {tokenizer.name_or_path!r} "
+        "makes a part of the word after it: split like that, the response costs reward. Instead of "
+        f"{split[0][0][-20:]!r} and {text[:20]!r} give {prompt[-20:]!r} and {better[:20]!r}, or chat messages."
     )
 
 
-def _is_split(tokenizer, prompt: str, response: str | Sequence[dict]) -> bool:
-    text = response_text(response)
-    apart = encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
-    # SentencePiece puts the space before a text itself
-    spaces = ("",) if prompt[-1:].isspace() else ("", " ")
-    return bool(text) and not any(apart == encode_text(tokenizer, prompt + space + text) for space in spaces)
+def _apart(tokenizer, prompt: str, text: str) -> list[int]:
+    return encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
 
 
 def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[Sequence[int]]:

@@ -289,13 +289,13 @@ def test_texts_that_are_split_where_bpe_would_not_split_them(caplog):
     rm.score(["A ", "A"], ["Yes", " Yes"])
     rm.score(["A ", "A"], ["Yes", " Yes"])
     (said,) = caplog.messages
-    assert said.startswith("1 of 2 texts are split between prompt and response")
-    assert "let it begin the response, or give chat messages. Better: 'A' and ' Yes'." in said
+    assert said.startswith("1 of 2 prompts end in a space, which the tokenizer of")
+    assert "Instead of 'A ' and 'Yes' give 'A' and ' Yes', or chat messages." in said
 
 
 def test_sentencepiece_puts_the_space_itself(caplog):
     """A response without its space is then the right one."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     known = ["<unk>", "<eos>", "▁", "a", "b", "▁a", "▁b"]
@@ -306,4 +306,10 @@ def test_sentencepiece_puts_the_space_itself(caplog):
     warn_of_split(tokenizer, ["a", [USER]], ["b", "b"])
     assert caplog.messages == []
     warn_of_split(tokenizer, ["a "], ["b"])
-    assert "Better: 'a' and ' b'." in caplog.messages[0]
+    assert "Instead of 'a ' and 'b' give 'a' and ' b', or chat messages." in caplog.messages[0]
+    core = tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])  # Llama 2's way
+    core.pre_tokenizer = None
+    say_once.cache_clear()
+    warn_of_split(tokenizer, ["a "], ["b"])
+    assert "Instead of 'a ' and 'b' give 'a' and 'b', or chat messages." in caplog.messages[1]
