@@ -109,7 +109,8 @@ def encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[
 def _without_eos(tokenizer, text: str, ids: list[int]) -> list[int]:
     """Ids of a prompt without an end token that the tokenizer put after it."""
     eos = tokenizer.eos_token
-    if not eos or ids[-1:] != [tokenizer.eos_token_id] or text.rstrip().endswith(eos):
+    # a lone token is a BOS, which may be the same as the end token
+    if not eos or len(ids) < 2 or ids[-1] != tokenizer.eos_token_id or text.rstrip().endswith(eos):
         return ids
     say_once(
         f"The tokenizer of {tokenizer.name_or_path!r} puts {eos} after every text, where nothing is left to answer: "
