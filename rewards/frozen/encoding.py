@@ -146,13 +146,13 @@ def _apply_template(
             f"The chat template of {name!r} shows no calls of tools, and a message of a prompt has tool_calls: set "
             "tokenizer.chat_template to one that does, use another model, or write the call into the content."
         )
-    _check_roles(tokenizer, messages, source, how)
     for unread in sorted(k for k in variables if k not in source and k not in OPTIONS):
         say_once(f"The chat template of {name!r} reads no {unread}: chat_template_kwargs has no effect there.")
     if re.search(r"arguments\s*\|\s*tojson", source) and "arguments is string" not in source:
         messages = [with_read_arguments(m) for m in messages]  # or it would quote JSON text once more
     if any(isinstance(m.get("content"), list) for m in messages) and not _reads_parts(tokenizer, how):
         messages = [m | {"content": content_text(m)} if "content" in m else m for m in messages]
+    _check_roles(tokenizer, messages, source, how)
     try:
         return list(
             tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **how, **ends)["input_ids"]
@@ -170,7 +170,7 @@ def _apply_template(
         raise ValueError(f"The chat template of {name!r} refuses a prompt of {roles} ({error}): {advice}.") from error
 
 
-_shown: set[tuple[str, tuple[str, ...]]] = set()  # templates, with orders of roles of which they leave none out
+_shown: set[tuple] = set()  # templates, with orders of roles and kinds of contents of which they leave none out
 
 
 def _check_roles(tokenizer, messages: list[dict], source: str, how: dict[str, Any]) -> None:
@@ -179,23 +179,28 @@ def _check_roles(tokenizer, messages: list[dict], source: str, how: dict[str, An
     Raises:
         ValueError: there are such messages.
     """
-    roles = tuple(m["role"] for m in messages)
-    if (source, roles) in _shown:
+    order = tuple((m["role"], isinstance(m.get("content"), list)) for m in messages)
+    if (source, order) in _shown:
         return
-    # of the assistant's earlier turns a template may well leave out the thinking
-    probes = [m if m["role"] == "assistant" else m | {"content": f"{PROBE}{i}."} for i, m in enumerate(messages)]
+    probes = []
+    for i, message in enumerate(messages):
+        probe: Any = f"{PROBE}{i}."
+        if isinstance(message.get("content"), list):
+            probe = [{"type": "text", "text": probe}]
+        # of the assistant's earlier turns a template may well leave out the thinking
+        probes.append(message if message["role"] == "assistant" else message | {"content": probe})
     try:
         text = tokenizer.apply_chat_template(probes, tokenize=False, **how)
     except (TemplateError, TypeError):
         return  # the rendering itself will say why
-    lost = [role for i, role in enumerate(roles) if role != "assistant" and f"{PROBE}{i}." not in text]
+    lost = [role for i, (role, _) in enumerate(order) if role != "assistant" and f"{PROBE}{i}." not in text]
     if lost:
         raise ValueError(
             f"The chat template of {tokenizer.name_or_path!r} leaves out messages of role "
             f"{', '.join(map(repr, lost))}: give them a role that it knows (system, user, assistant, tool), or set "
             "tokenizer.chat_template."
         )
-    _shown.add((source, roles))
+    _shown.add((source, order))
 
 
 def _reads_parts(tokenizer, how: dict[str, Any]) -> bool:
@@ -216,8 +221,10 @@ def template_end(tokenizer) -> int | None:
         return None
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}]
     try:
-        after = tokenizer.apply_chat_template(messages, tokenize=False).rpartition(PROBE)[2]
+        _, found, after = tokenizer.apply_chat_template(messages, tokenize=False).rpartition(PROBE)
     except (TemplateError, TypeError):
+        return None
+    if not found:
         return None
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     return next((i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special), None)

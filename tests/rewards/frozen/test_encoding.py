@@ -85,6 +85,8 @@ def test_a_template_without_an_end_token_ends_with_the_tokenizers():
     assert template_end(word_tokenizer(None)) is None
     fussy = word_tokenizer("{{ raise_exception('no') }}")
     assert template_end(fussy) is None
+    silent = word_tokenizer("{% for m in messages %}<|im_start|>{% endfor %}")  # what it writes is no answer's end
+    assert template_end(silent) is None
 
 
 def test_the_end_token_decides_on_the_order_of_responses():
@@ -135,6 +137,15 @@ def test_parts_go_to_a_template_that_reads_them_as_they_are():
         tokenizer = word_tokenizer(template)
         right = tokenizer.apply_chat_template(joined, add_generation_prompt=True)["input_ids"]
         assert encode_prompt(tokenizer, message) == right
+
+
+def test_a_template_that_reads_nothing_but_parts():
+    reads = word_tokenizer("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}")
+    assert (
+        encode_prompt(reads, [{"role": "user", "content": [{"type": "text", "text": "A"}]}]) == reads("A")["input_ids"]
+    )
+    with pytest.raises(ValueError, match="leaves out messages of role 'user'"):
+        encode_prompt(reads, [{"role": "user", "content": "A"}])
 
 
 def test_a_criterion_stays_behind_the_bos_of_a_text(caplog):
