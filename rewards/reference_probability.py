@@ -59,8 +59,11 @@ class ReferenceProbability(FromFrozenBase):
         progress: bool = False,
         chat_template_kwargs: Mapping[str, Any] | str | None = None,
     ):
-        if online and base is not None:
-            raise ValueError(f"{self.__name__}: online means that the policy scores: leave base and model out.")
+        if online and (base is not None or chat_template_kwargs):
+            raise ValueError(
+                f"{self.__name__}: online means that the policy scores what it was asked itself: leave base, model "
+                "and chat_template_kwargs out."
+            )
         self.base, self.tokenizer, self.column, self.online, self.progress = base, tokenizer, column, online, progress
         self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
         self.pattern = None if answer == "boxed" else re.compile(answer)

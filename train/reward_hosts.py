@@ -38,7 +38,7 @@ def lend_models(
     for reward in rewards:
         if isinstance(reward, JudgeReward) and reward.judge is None:
             reward.judge = LocalJudge(frozen_base, tokenizer)
-        if isinstance(reward, JudgeReward) and variables:
+        if isinstance(reward, JudgeReward):
             reward.asked_judge().lend_variables(variables)
         if not isinstance(reward, (FrozenReward, ReferenceProbability)):
             continue

@@ -90,8 +90,8 @@ def encode_conversation(tokenizer, messages: Sequence[dict], **rendering) -> lis
 
 
 def encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[int]:
-    """Token ids of a text with the special tokens that its tokenizer adds, but not with two BOS tokens.
-    `system_prompt` goes before it, with an empty line between the two."""
+    """Token ids of a text with the special tokens that its tokenizer adds, but never with two BOS. `system_prompt`
+    goes before it, with an empty line between the two."""
     bos = tokenizer.bos_token or ""
     begins = bool(bos) and text.startswith(bos)
     if system_prompt:
@@ -109,7 +109,8 @@ def encode_text(tokenizer, text: str, system_prompt: str | None = None) -> list[
 def _without_eos(tokenizer, text: str, ids: list[int]) -> list[int]:
     """Ids of a prompt without an end token that the tokenizer put after it."""
     eos = tokenizer.eos_token
-    if not eos or ids[-1:] != [tokenizer.eos_token_id] or text.rstrip().endswith(eos):
+    # a lone token is a BOS, which may be the same as the end token
+    if not eos or len(ids) < 2 or ids[-1] != tokenizer.eos_token_id or text.rstrip().endswith(eos):
         return ids
     say_once(
         f"The tokenizer of {tokenizer.name_or_path!r} puts {eos} after every text, where nothing is left to answer: "
@@ -145,13 +146,13 @@ def _apply_template(
             f"The chat template of {name!r} shows no calls of tools, and a message of a prompt has tool_calls: set "
             "tokenizer.chat_template to one that does, use another model, or write the call into the content."
         )
-    _check_roles(tokenizer, messages, source, how)
     for unread in sorted(k for k in variables if k not in source and k not in OPTIONS):
         say_once(f"The chat template of {name!r} reads no {unread}: chat_template_kwargs has no effect there.")
     if re.search(r"arguments\s*\|\s*tojson", source) and "arguments is string" not in source:
         messages = [with_read_arguments(m) for m in messages]  # or it would quote JSON text once more
     if any(isinstance(m.get("content"), list) for m in messages) and not _reads_parts(tokenizer, how):
         messages = [m | {"content": content_text(m)} if "content" in m else m for m in messages]
+    _check_roles(tokenizer, messages, source, how)
     try:
         return list(
             tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **how, **ends)["input_ids"]
@@ -169,7 +170,7 @@ def _apply_template(
         raise ValueError(f"The chat template of {name!r} refuses a prompt of {roles} ({error}): {advice}.") from error
 
 
-_shown: set[tuple[str, tuple[str, ...]]] = set()  # templates, with orders of roles of which they leave none out
+_shown: set[tuple] = set()  # templates, with orders of roles and kinds of contents of which they leave none out
 
 
 def _check_roles(tokenizer, messages: list[dict], source: str, how: dict[str, Any]) -> None:
@@ -178,23 +179,28 @@ def _check_roles(tokenizer, messages: list[dict], source: str, how: dict[str, An
     Raises:
         ValueError: there are such messages.
     """
-    roles = tuple(m["role"] for m in messages)
-    if (source, roles) in _shown:
+    order = tuple((m["role"], isinstance(m.get("content"), list)) for m in messages)
+    if (source, order) in _shown:
         return
-    # of the assistant's earlier turns a template may well leave out the thinking
-    probes = [m if m["role"] == "assistant" else m | {"content": f"{PROBE}{i}."} for i, m in enumerate(messages)]
+    probes = []
+    for i, message in enumerate(messages):
+        probe: Any = f"{PROBE}{i}."
+        if isinstance(message.get("content"), list):
+            probe = [{"type": "text", "text": probe}]
+        # of the assistant's earlier turns a template may well leave out the thinking
+        probes.append(message if message["role"] == "assistant" else message | {"content": probe})
     try:
         text = tokenizer.apply_chat_template(probes, tokenize=False, **how)
     except (TemplateError, TypeError):
         return  # the rendering itself will say why
-    lost = [role for i, role in enumerate(roles) if role != "assistant" and f"{PROBE}{i}." not in text]
+    lost = [role for i, (role, _) in enumerate(order) if role != "assistant" and f"{PROBE}{i}." not in text]
     if lost:
         raise ValueError(
             f"The chat template of {tokenizer.name_or_path!r} leaves out messages of role "
             f"{', '.join(map(repr, lost))}: give them a role that it knows (system, user, assistant, tool), or set "
             "tokenizer.chat_template."
         )
-    _shown.add((source, roles))
+    _shown.add((source, order))
 
 
 def _reads_parts(tokenizer, how: dict[str, Any]) -> bool:
@@ -215,8 +221,10 @@ def template_end(tokenizer) -> int | None:
         return None
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}]
     try:
-        after = tokenizer.apply_chat_template(messages, tokenize=False).rpartition(PROBE)[2]
+        _, found, after = tokenizer.apply_chat_template(messages, tokenize=False).rpartition(PROBE)
     except (TemplateError, TypeError):
+        return None
+    if not found:
         return None
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     return next((i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special), None)
@@ -277,35 +285,26 @@ def check_end_token(end_token: str) -> str:
 
 
 def warn_of_split(tokenizer, prompts: Sequence, responses: Sequence) -> None:
-    """Say once where a prompt and a response, both texts, meet inside of what the tokenizer would make one token: a
-    base has hardly ever seen them split like that, and a reward is nats lower for it."""
-    split = [(p, r) for p, r in zip(prompts, responses) if isinstance(p, str) and _is_split(tokenizer, p, r)]
+    """Say once where a text prompt ends in a space that the tokenizer would make a part of the response's first word:
+    a base has hardly ever seen the two apart, and a reward is nats lower for it."""
+    texts = [(p, response_text(r)) for p, r in zip(prompts, responses) if isinstance(p, str) and p.endswith(" ")]
+    texts = [(p, text) for p, text in texts if text[:1].strip()]
+    split = [(p, text) for p, text in texts if _apart(tokenizer, p, text) != encode_text(tokenizer, p + text)]
     if not split:
         return
-    prompt, response = split[0][0], response_text(split[0][1])
-    bare = response.lstrip(" ")
-    better = next(
-        (
-            f" Better: {prompt.rstrip(' ')[-20:]!r} and {r[:20]!r}."
-            for r in (f" {bare}", bare)
-            if prompt.endswith(" ") | response.startswith(" ") and not _is_split(tokenizer, prompt.rstrip(" "), r)
-        ),
-        "",
-    )
+    prompt, text = split[0][0].rstrip(" "), split[0][1]
+    whole = encode_text(tokenizer, f"{prompt} {text}")
+    # SentencePiece may put the space before a text itself
+    better = next((t for t in (f" {text}", text) if _apart(tokenizer, prompt, t) == whole), f" {text}")
     say_once(
-        f"{len(split)} of {len(prompts)} texts are split between prompt and response where the tokenizer of "
-        f"{tokenizer.name_or_path!r} would not split them, such as {prompt[-20:]!r} and {response[:20]!r}, which "
-        "costs reward. A space belongs to the word after it, so let it begin the response, or give chat messages."
-        f"{better}"
+        f"{len(split)} of {len(prompts)} prompts end in a space, which the tokenizer of {tokenizer.name_or_path!r} "
+        "makes a part of the word after it: split like that, the response costs reward. Instead of "
+        f"{split[0][0][-20:]!r} and {text[:20]!r} give {prompt[-20:]!r} and {better[:20]!r}, or chat messages."
     )
 
 
-def _is_split(tokenizer, prompt: str, response: str | Sequence[dict]) -> bool:
-    text = response_text(response)
-    apart = encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
-    # SentencePiece puts the space before a text itself
-    spaces = ("",) if prompt[-1:].isspace() else ("", " ")
-    return bool(text) and not any(apart == encode_text(tokenizer, prompt + space + text) for space in spaces)
+def _apart(tokenizer, prompt: str, text: str) -> list[int]:
+    return encode_text(tokenizer, prompt) + encode_response(tokenizer, text, append_eos=False)
 
 
 def own_ids(completion_ids: Sequence[Sequence[int]], own_tokens: Sequence | None) -> list[Sequence[int]]:

@@ -99,6 +99,7 @@ def read_tools(value: Sequence[dict | Callable] | str | None) -> list[dict | Cal
     Raises:
         ValueError: anything else.
     """
+    given = value
     if isinstance(value, str):
         value = _from_json(value, "tools", '[{"type": "function", "function": {"name": "f", "parameters": {}}}]')
     if not value:
@@ -109,6 +110,8 @@ def read_tools(value: Sequence[dict | Callable] | str | None) -> list[dict | Cal
             '[{"type": "function", "function": {"name": "f", "parameters": {}}}], or that as JSON, got '
             f"{str(value)[:200]}: correct it, or rename a column that means something else."
         )
+    if isinstance(given, str):
+        return list(value)  # text has no null but its author's
     return [without_none(tool) if isinstance(tool, Mapping) else tool for tool in value]
 
 
@@ -122,10 +125,17 @@ def _from_json(text: str, what: str, example: str) -> Any:
 
 
 def without_none(value: Any) -> Any:
-    """A nested structure without the keys whose value is None, which Arrow adds where rows have different ones."""
+    """A nested structure without the keys whose value is None, which a table adds where rows have different ones, and
+    which a template would show. It is said once that there were any."""
     from trl.trainer.utils import remove_none_values  # here, because it takes seconds that most users never need
 
-    return remove_none_values(value)
+    cleaned = remove_none_values(value)
+    if cleaned != value:
+        say_once(
+            "Keys without a value are taken out of tools and their calls: a table puts them where rows have different "
+            "keys. To keep a null of your own, give tools, or the arguments of a call, as JSON text."
+        )
+    return cleaned
 
 
 def content_text(message: Mapping[str, Any]) -> str:
@@ -177,8 +187,8 @@ def check_messages(messages: Sequence) -> list[dict[str, Any]]:
             content_text(message)
         except ValueError as error:
             raise ValueError(f"Message {i} of a prompt (role {message['role']!r}): {error}") from error
-        nested = any(isinstance(v, (list, Mapping)) for v in message.values())
-        checked.append(without_none(dict(message)) if nested else {k: v for k, v in message.items() if v is not None})
+        nested = {k: without_none(v) for k, v in message.items() if isinstance(v, (list, dict)) and k != "content"}
+        checked.append({k: v for k, v in {**message, **nested}.items() if v is not None})
     if not checked:
         raise ValueError("A prompt has no messages: give it one, or drop the row.")
     return checked
@@ -204,9 +214,9 @@ def _with_read_arguments(call: Any) -> Any:
 
 def calls_text(message: Mapping[str, Any]) -> str:
     """The calls of tools in a message for a judge to read, a line of JSON each; empty if it calls none."""
-    calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
+    calls = [call.get("function") or call for call in with_read_arguments(dict(message)).get("tool_calls") or ()]
     shown = [{"name": call.get("name"), "arguments": call.get("arguments")} for call in calls]
-    return "\n".join(f"Tool call: {json.dumps(without_none(call), ensure_ascii=False)}" for call in shown)
+    return "\n".join(f"Tool call: {json.dumps(call, ensure_ascii=False)}" for call in shown)
 
 
 def said(message: Mapping[str, Any]) -> str:

@@ -189,11 +189,11 @@ class EndpointJudge(Judge):
             super().lend_variables(chat_template_kwargs)
 
     def _variables(self) -> dict:
-        if self.chat_template_kwargs is None:
+        if self.variables is None:
             return {}
         default = {} if self._own_body is not None else NO_THINKING
         own = (self._own_body or {}).get("chat_template_kwargs", {})
-        return {"chat_template_kwargs": {**default, **self.chat_template_kwargs, **own}}
+        return {"chat_template_kwargs": {**default, **self.variables, **own}}
 
     def take_metrics(self) -> dict[str, float]:
         """Shares of the questions since the last call: without an answer (`failed`), with a bound (`unlisted`)."""

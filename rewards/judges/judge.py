@@ -26,12 +26,14 @@ class Judge(ABC):
 
     Attributes:
         base, tokenizer, max_positions: of a model in this process, else None.
-        chat_template_kwargs: variables for its chat template, over `enable_thinking: false`; None until somebody says.
+        chat_template_kwargs: variables for its chat template that it was given, over `enable_thinking: false`.
+        lent: those of the training that it judges for, which it takes if it was given none.
     """
 
     base: FrozenBase | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
+    lent: Mapping[str, Any] | None = None
 
     @property
     def max_positions(self) -> int | None:
@@ -52,10 +54,14 @@ class Judge(ABC):
         nothing and is allowed to."""
 
     def lend_variables(self, chat_template_kwargs: Mapping[str, Any]) -> None:
-        """Take a training's variables for chat templates where the judge was given none of its own; but a policy that
-        thinks makes no judge that does, since the answer is read from the first token."""
-        if self.chat_template_kwargs is None:
-            self.chat_template_kwargs = {k: v for k, v in chat_template_kwargs.items() if k != "enable_thinking"}
+        """Keep a training's variables for chat templates, for a judge that was given none of its own; but a policy
+        that thinks makes no judge that does, since the answer is read from the first token."""
+        self.lent = {k: v for k, v in chat_template_kwargs.items() if k != "enable_thinking"}
+
+    @property
+    def variables(self) -> Mapping[str, Any] | None:
+        """For its chat template: its own, or those that it was lent."""
+        return self.lent if self.chat_template_kwargs is None else self.chat_template_kwargs
 
     def take_metrics(self) -> dict[str, float]:
         """What is worth logging of the questions since this was last called."""
@@ -97,7 +103,7 @@ class LocalJudge(Judge):
 
     def encode(self, template: Template, **question) -> list[int]:
         """Token ids of a question, as `Template.encode` gives them."""
-        return template.encode(self.tokenizer, chat_template_kwargs=self.chat_template_kwargs, **question)
+        return template.encode(self.tokenizer, chat_template_kwargs=self.variables, **question)
 
     def log_probs(self, template, questions, answers, progress=False) -> Tensor:
         """See `Judge.log_probs`: one forward a question, one position read, nothing generated.

@@ -300,6 +300,16 @@ def test_a_judge_thinks_only_if_it_is_told_itself():
     assert judge.encode(template, **asked) == thinking
 
 
+def test_a_judge_of_two_trainings_takes_the_variables_of_the_later():
+    tokenizer = word_tokenizer("{{ date }}{{ messages[0].content }}")
+    template, judge = GenerativeVerifier(None).template, LocalJudge(judge_model(), tokenizer)
+    texts = []
+    for variables in ({"date": "Monday"}, {"date": "Friday"}, {}):
+        judge.lend_variables(variables)
+        texts.append(tokenizer.decode(judge.encode(template, prompt="p", response="r"))[:6])
+    assert texts == ["Monday", "Friday", "You ar"]
+
+
 def test_a_judge_is_shown_the_tools_that_the_policy_was_offered(read):
     tokenizer = FAMILIES["qwen3"].tokenizer()
     base = FrozenBase(model_for(tokenizer))

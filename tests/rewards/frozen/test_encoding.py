@@ -85,6 +85,8 @@ def test_a_template_without_an_end_token_ends_with_the_tokenizers():
     assert template_end(word_tokenizer(None)) is None
     fussy = word_tokenizer("{{ raise_exception('no') }}")
     assert template_end(fussy) is None
+    silent = word_tokenizer("{% for m in messages %}<|im_start|>{% endfor %}")  # what it writes is no answer's end
+    assert template_end(silent) is None
 
 
 def test_the_end_token_decides_on_the_order_of_responses():
@@ -135,6 +137,15 @@ def test_parts_go_to_a_template_that_reads_them_as_they_are():
         tokenizer = word_tokenizer(template)
         right = tokenizer.apply_chat_template(joined, add_generation_prompt=True)["input_ids"]
         assert encode_prompt(tokenizer, message) == right
+
+
+def test_a_template_that_reads_nothing_but_parts():
+    reads = word_tokenizer("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}")
+    assert (
+        encode_prompt(reads, [{"role": "user", "content": [{"type": "text", "text": "A"}]}]) == reads("A")["input_ids"]
+    )
+    with pytest.raises(ValueError, match="leaves out messages of role 'user'"):
+        encode_prompt(reads, [{"role": "user", "content": "A"}])
 
 
 def test_a_criterion_stays_behind_the_bos_of_a_text(caplog):
@@ -289,13 +300,13 @@ def test_texts_that_are_split_where_bpe_would_not_split_them(caplog):
     rm.score(["A ", "A"], ["Yes", " Yes"])
     rm.score(["A ", "A"], ["Yes", " Yes"])
     (said,) = caplog.messages
-    assert said.startswith("1 of 2 texts are split between prompt and response")
-    assert "let it begin the response, or give chat messages. Better: 'A' and ' Yes'." in said
+    assert said.startswith("1 of 2 prompts end in a space, which the tokenizer of")
+    assert "Instead of 'A ' and 'Yes' give 'A' and ' Yes', or chat messages." in said
 
 
 def test_sentencepiece_puts_the_space_itself(caplog):
     """A response without its space is then the right one."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     known = ["<unk>", "<eos>", "▁", "a", "b", "▁a", "▁b"]
@@ -306,4 +317,10 @@ def test_sentencepiece_puts_the_space_itself(caplog):
     warn_of_split(tokenizer, ["a", [USER]], ["b", "b"])
     assert caplog.messages == []
     warn_of_split(tokenizer, ["a "], ["b"])
-    assert "Better: 'a' and ' b'." in caplog.messages[0]
+    assert "Instead of 'a ' and 'b' give 'a' and ' b', or chat messages." in caplog.messages[0]
+    core = tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])  # Llama 2's way
+    core.pre_tokenizer = None
+    say_once.cache_clear()
+    warn_of_split(tokenizer, ["a "], ["b"])
+    assert "Instead of 'a ' and 'b' give 'a' and 'b', or chat messages." in caplog.messages[1]

@@ -12,6 +12,7 @@ from rewards.frozen.messages import (
     read_tools,
     rendering_of,
     response_text,
+    say_once,
     with_tools,
     with_variables,
 )
@@ -45,17 +46,21 @@ def test_no_tools(nothing):
     assert read_tools(nothing) is None
 
 
-def test_what_a_table_fills_up_is_no_key_of_a_tool():
+def test_what_a_table_fills_up_is_no_key_of_a_tool(caplog):
+    say_once.cache_clear()
     filled = [{"type": "function", "function": {"name": "f", "parameters": {"x": {"type": "int"}, "y": None}}}]
     assert read_tools(filled) == [
         {"type": "function", "function": {"name": "f", "parameters": {"x": {"type": "int"}}}}
     ]
+    assert "Keys without a value are taken out of tools" in caplog.messages[0]
+    assert read_tools(json.dumps(filled)) == filled  # of its author's own
     assert read_tools([add]) == [add]
     messages = [
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": {"x": 1, "y": None}}}]}
     ]
     assert check_messages(messages) == [{"role": "assistant", "tool_calls": [{"function": {"arguments": {"x": 1}}}]}]
     assert check_messages([USER | {"tool_calls": None, "name": None}]) == [USER]
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("nothing", [None, {}, "", "{}", {"a": None}])
