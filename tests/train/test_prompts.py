@@ -288,3 +288,22 @@ def test_math_train_answers_come_out_of_the_solutions(tmp_path, tokenizer):
     assert (counts["read"], counts["no_answer"], counts["kept"]) == (7500, 2, 7498)
     derived = dict(zip(data["id"][:], data["answer"][:], strict=True))
     assert derived == {name: answer for name, answer in answers.items() if answer}
+
+
+@pytest.mark.parametrize(
+    ("row", "reference"),
+    [
+        ({"answer": 5}, "5"),
+        ({"answer": "5", "solution": r"so $\boxed{5}$"}, r"so $\boxed{5}$"),
+        ({"answer": "5", "solution": "so\n#### 5"}, "so\n#### 5"),
+        ({"answer": "5", "solution": "5"}, "5"),
+        ({"answer": "5", "solution": "We count."}, "We count.\n\n$\\boxed{5}$"),
+        ({"answer": "5", "solution": r"$\boxed{6}$"}, "$\\boxed{6}$\n\n$\\boxed{5}$"),
+        ({"answer": "text\n#### 5"}, "5"),
+        ({"choices": ["4", "5"], "answer": 1, "solution": r"$\boxed{5}$"}, "$\\boxed{5}$\n\n$\\boxed{B}$"),
+    ],
+)
+def test_what_rewards_read_ends_in_the_right_answer(tmp_path, tokenizer, row, reference):
+    data, _ = load(tmp_path, [{"problem": "2 + 3?"} | row], tokenizer)
+    assert data["solution"][:] == [reference]
+    assert data.features["solution"].dtype == data.features["answer"].dtype == "string"

@@ -22,6 +22,7 @@ ANSWER = (
     *("correctindex", "cop", "golden", "gold", "target", "targets", "label"),
     *("reward_model.ground_truth", "verification_info.ground_truth"),
 )
+VERDICTS = ("correct", "gold", "golden", "target", "label")
 SOLUTION = ("solution", "solutions")
 # Choices in columns of their own: a name is one of these and a letter or number, such as option_a, opa, choice1, A.
 CHOICE_STEMS = ("", "option", "op", "opt", "choice", "ending")
@@ -29,8 +30,12 @@ RIGHT, WRONG = "correctanswer", ("incorrectanswer", "distractor")
 # Parts of a question that a model may need: where such a column is not shown, the reader says so.
 PARTS = {
     **dict.fromkeys((*CHOICES, "endings"), "--choices_column"),
-    **dict.fromkeys((*CONTEXT, "input", "table", "story", "document", "hypothesis"), "--context_column"),
+    **dict.fromkeys(
+        (*CONTEXT, "input", "instruction", "table", "story", "hypothesis", "dialogue"), "--context_column"
+    ),
+    **dict.fromkeys(("document", "documents", "passages", "paragraph", "paragraphs", "code"), "--context_column"),
     **dict.fromkeys(SYSTEM, "--system_prompt sets one for all"),
+    "history": "write all turns as messages in column prompt",
 }
 IMAGES = re.compile(r"(decoded|question)?(image|picture|figure)s?\d*$")
 _ONE_CHOICE = re.compile("(option|opt|choice|ending)([a-j]|[0-9])")
@@ -124,6 +129,11 @@ def pick(table: Table, columns: Columns) -> Picked:
         if found.problem:
             found.also.setdefault(found.prompt, []).append(found.problem)
         found.problem = None
+        if columns.context:
+            raise ValueError(
+                f"{table.name}: --context_column is shown with a problem, but prompts in column {found.prompt} are "
+                "used as they stand: add --prompt_column '' --problem_column NAME"
+            )
     elif found.problem is None and columns.prompt is None:
         found.prompt = _first(table, there, MESSAGES, found)
         found.system = _first(table, there, SYSTEM, found) if found.prompt else None
@@ -146,6 +156,7 @@ def unshown(table: Table, picked: Picked) -> list[str]:
             continue
         rows = sum(bool(value) for value in _cells(table, column))
         if rows:
+            flag += ", with --prompt_column ''" if picked.prompt and flag.endswith("_column") else ""
             notes.append(f"{table.name}: column {column} is not shown to the model ({rows} rows have one): {flag}")
     return notes
 
@@ -175,10 +186,17 @@ def _there(table: Table) -> str:
 def _first(table: Table, there: dict[str, str], names: tuple[str, ...], found: Picked) -> str | None:
     """The first column of these names that holds anything; the others are kept in `also`."""
     present = [there.get(name, name if "." in name and table.has(name) else None) for name in names]
-    filled = [c for c in present if c and any(value is not None for value in table.column(c))]
+    usable = {c: _values(table, c) for c in present if c}
+    # truth values are an answer only where the name says so, and else a verdict
+    usable = {c: v for c, v in usable.items() if plain(c) not in VERDICTS or not any(isinstance(x, bool) for x in v)}
+    filled = [c for c, values in usable.items() if values]
     if filled:
         found.also[filled[0]] = filled[1:]
-    return filled[0] if filled else next((c for c in present if c), None)
+    return filled[0] if filled else next(iter(usable), None)
+
+
+def _values(table: Table, column: str) -> list:
+    return [value for value in table.column(column) if value is not None and value != ""]
 
 
 def _pick_context(found: Picked, table: Table, columns: Columns, there: dict[str, str]) -> None:
@@ -189,9 +207,11 @@ def _pick_context(found: Picked, table: Table, columns: Columns, there: dict[str
     texts = [
         there[name]
         for name in names
-        if name in there and any(isinstance(v, str) and v.strip() for v in table.column(there[name]))
+        if name in there
+        and there[name] != found.problem
+        and any(isinstance(v, str) and v.strip() for v in table.column(there[name]))
     ]
-    found.context = texts[0] if texts and texts[0] != found.problem else None
+    found.context = texts[0] if texts else None
 
 
 def _pick_choices(found: Picked, table: Table, columns: Columns, there: dict[str, str]) -> None:
