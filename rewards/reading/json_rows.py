@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-_WRAPPERS = ("data", "dataset", "rows", "examples", "instances", "questions", "problems", "items", "records")
-_WRAPPERS += ("train", "test", "validation", "valid", "val", "dev", "eval")
+_WRAPPERS = (
+    *("data", "dataset", "rows", "examples", "instances", "questions", "problems", "items", "records"),
+    *("train", "test", "validation", "valid", "val", "dev", "eval"),
+)
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
