@@ -238,6 +238,9 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         made["answer"] = [item.golds[0] if item.golds else "" for item in items]
     taken = (reading.picked.prompt, reading.picked.answer, reading.picked.solution)
     used = {*made, *(name for name in taken if name)}
+    lost = [name for name in table.columns if name in made and name not in taken]
+    if lost:
+        notes.append(f"columns of the data that give way to what is made of others: {', '.join(lost)}")
     others, mixed = table.dataset(kept, used)
     logger.info(reading.said)
     for note in (*notes, *mixed):

@@ -158,6 +158,21 @@ def test_the_answer_column_comes_before_the_box(tmp_path, tokenizer):
     assert set(data.column_names) == {"question", "prompt", "solution", "answer"}
 
 
+def test_columns_that_give_way_are_told(tmp_path, tokenizer, caplog):
+    rows = [{"problem": "a", "answer": "old", "final_answer": "5", "prompt": "old"}]
+    data, _ = load(tmp_path, rows, tokenizer, problem_column="problem", answer_column="final_answer", system_prompt="")
+    assert data.to_list() == [
+        {"problem": "a", "prompt": [{"role": "user", "content": "a"}], "solution": "5", "answer": "5"}
+    ]
+    assert "columns of the data that give way to what is made of others: answer, prompt" in caplog.text
+
+
+def test_columns_of_several_kinds_reach_rewards_as_text(tmp_path, tokenizer, caplog):
+    data, _ = load(tmp_path, [{"problem": "a", "x": 1}, {"problem": "b", "x": "y"}], tokenizer)
+    assert data["x"][:] == ["1", '"y"']
+    assert "columns with values of several kinds are handed on as JSON text: x" in caplog.text
+
+
 def test_gsm8k_answers_are_what_follows_the_hashes(tmp_path, tokenizer):
     rows = [{"question": "How many?", "answer": "Sold 48/2 = <<48/2=24>>24.\n#### 1,072"}]
     data, _ = load(tmp_path, rows, tokenizer, problem_column="question")
