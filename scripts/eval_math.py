@@ -17,6 +17,7 @@ from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
+from rewards.frozen.messages import read_template_kwargs
 from rewards.reporting.record import record
 from train.evaluation.folders import model_name
 from train.evaluation.grading import SECONDS, Graders
@@ -34,6 +35,18 @@ from train.evaluation.summary import (
 from train.problems.columns import FLAGS, KINDS
 
 
+def variables(text: str) -> dict:
+    """The chat template's variables, from JSON.
+
+    Raises:
+        argparse.ArgumentTypeError: they cannot be read.
+    """
+    try:
+        return read_template_kwargs(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -49,6 +62,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--limit", type=int, help="evenly spaced problems of each benchmark, default all")
     add("--output", default="outputs/eval_math", help="folder for samples, grades and results")
     add("--template", default="qwen-math", help=f"{', '.join(TEMPLATES)}, or a text file with {{problem}}")
+    add(
+        "--chat_template_kwargs",
+        type=variables,
+        help="variables of the chat template, as JSON: '{\"enable_thinking\": false}'",
+    )
     add("--samples", type=int, default=1, help="responses to each problem, n")
     add("--temperature", type=float, default=0.0, help="0: greedy")
     add("--top_p", type=float, default=1.0)
@@ -121,7 +139,8 @@ def main(argv: list[str] | None = None) -> None:
                 return samplers[0]
 
             if args.endorm:
-                settings = {name: getattr(args, name) for name in ("alpha", "discount", "floor", "form", "reduce")}
+                names = ("alpha", "discount", "floor", "form", "reduce", "chat_template_kwargs")
+                settings = {name: getattr(args, name) for name in names}
                 loading = (args.cache, args.dtype, args.device, args.trust_remote_code)
                 scorer = EndoRMScorer(args.endorm, model, *loading, **settings)
             drawn = {}
@@ -130,6 +149,7 @@ def main(argv: list[str] | None = None) -> None:
                 prompts = {p.id: write_prompt(args.template, p.problem) for p in problems}
                 print(f"{label}: {name}, {len(problems)} problems, {args.samples} samples each")
                 settings = {"backend": args.backend, "dtype": args.dtype}
+                settings["chat_template_kwargs"] = args.chat_template_kwargs
                 draw = partial(sample, load=load, trust_remote_code=args.trust_remote_code, **settings)
                 path = output / label / f"{name}.samples.jsonl"
                 drawn[name] = prompts, draw(path, model, list(prompts), list(prompts.values()), how)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rewards import EndoRM
 from rewards.endorm import FORMS, TERMINALS
-from rewards.frozen.encoding import encode_prompt, encode_response
 from rewards.lens import LensResponse, lens_page, token_texts
 
 SETTINGS = ("alpha", "discount", "floor", "form", "terminal", "system_prompt")
@@ -47,8 +46,8 @@ def explain(rm: EndoRM, prompt: str | list[dict], responses: Sequence[str], sett
     Raises:
         ValueError: a response longer than the model's positions; else as `EndoRM.score`.
     """
-    prompt_ids = encode_prompt(rm.tokenizer, prompt, rm.system_prompt)
-    response_ids = [encode_response(rm.tokenizer, text, rm.append_eos) for text in responses]
+    prompt_ids = rm.prompt_ids(prompt)
+    response_ids = [rm.response_ids(text, prompt) for text in responses]
     longest, positions = max(map(len, response_ids)), rm.base.max_positions
     if positions and len(prompt_ids) + longest > positions:
         raise ValueError(

@@ -4,6 +4,7 @@ import gc
 import json
 
 import pytest
+import torch
 from limits import LIMIT
 from tiny_models import PROBLEMS, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
@@ -22,6 +23,15 @@ def pytest_collection_finish():
 def _time_for_answers(monkeypatch):
     """The rewards give an answer five seconds to be parsed, which a busy machine can need for an easy one."""
     monkeypatch.setattr(answers, "_SECONDS", LIMIT)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,10 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from trl import GRPOConfig, GRPOTrainer
 
 from rewards.frozen.score_cache import model_fingerprint
+from train.reward_mix import RewardMix
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +136,12 @@ def check_resumable(folder: str | Path, run: dict) -> None:
     if not any(folder.glob("rng_state*.pth")):
         raise ValueError(f"{folder} was saved with save_only_model: it has no optimizer; {instead}.")
     differs = [k for k in run if facts.get(k, run[k]) != run[k]]
-    said = {k: f"{k} is {run[k]} here and {facts[k]} in the checkpoint" for k in differs}
-    if DATA in said:
-        logger.warning("%s: a run resumed from %s reads other prompts than the one before", said.pop(DATA), folder)
-    if said:
+    words = {k: f"{k} is {run[k]} here and {facts[k]} in the checkpoint" for k in differs}
+    if DATA in words:
+        logger.warning("%s: a run resumed from %s reads other prompts than the one before", words.pop(DATA), folder)
+    if words:
         raise ValueError(
-            f"{folder} is of another run: {'; '.join(said.values())}. Resume with the checkpoint's values, or "
+            f"{folder} is of another run: {'; '.join(words.values())}. Resume with the checkpoint's values, or "
             f"{instead}."
         )
 
@@ -193,7 +195,7 @@ class StopOnRequest(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         stop_file = Path(args.output_dir) / self.STOP_FILE
-        told = self.told
+        told: int = self.told
         if args.should_save and stop_file.exists():  # also one from before the first step
             stop_file.unlink()
             told = True
@@ -218,8 +220,12 @@ def checkpoint_folder(output_dir: str | Path, step: int) -> Path:
     return Path(output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
-class CheckpointMixin:
-    """What `EndoGRPOTrainer` adds to the checkpoints of transformers, to be inherited before TRL's trainer."""
+class CheckpointMixin(GRPOTrainer):
+    """What `EndoGRPOTrainer` adds to the checkpoints of transformers."""
+
+    args: GRPOConfig
+    model: torch.nn.Module
+    mix: RewardMix | None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """As in transformers, where True is the newest complete checkpoint in output_dir.
@@ -230,12 +236,13 @@ class CheckpointMixin:
         """
         self._facts = run_facts(self)
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = newest_complete(self.args.output_dir)
-            if resume_from_checkpoint is None:
+            newest = newest_complete(self.args.output_dir or ".")
+            if newest is None:
                 raise FileNotFoundError(
                     f"{self.args.output_dir} has no complete checkpoint: leave resume_from_checkpoint out to start "
                     "afresh."
                 )
+            resume_from_checkpoint = str(newest)
         if resume_from_checkpoint:
             check_resumable(resume_from_checkpoint, self._facts)
         return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -253,7 +260,7 @@ class CheckpointMixin:
         finally:
             self.args.save_total_limit = limit
         # A rollout serves several updates: a checkpoint in the middle of them keeps it.
-        rollout = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        rollout: dict = {"step": self._step, "buffered_inputs": self._buffered_inputs}
         if self.mix is not None:
             rollout["shaping"] = self.mix.state_dict()
         if not self.args.save_only_model:
@@ -271,7 +278,8 @@ class CheckpointMixin:
 
     def agree(self, fine: bool) -> bool:
         """Whether it is fine with every process."""
-        return int(self._sum_over_processes(torch.tensor(int(not fine), device=self.accelerator.device))) == 0
+        against = torch.tensor(int(not fine), device=self.accelerator.device)
+        return int(self.accelerator.reduce(against, reduction="sum")) == 0
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

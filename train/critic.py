@@ -11,6 +11,7 @@ rows stand changes nothing either: minibatches are drawn by what a state is, not
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,10 +39,17 @@ class Critic(nn.Module):
         seed: of the initial weights, so that every process starts with the same ones.
     """
 
+    coefficient: Tensor
+    shift: Tensor
+    scale: Tensor
+    rollouts: Tensor
+    moments: Tensor
+
     def __init__(self, hidden_size: int, width: int = 256, coefficient: float = 1.0, seed: int = 0):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
-        self.mlp = nn.Sequential(nn.Linear(hidden_size + 1, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
+        first, last = nn.Linear(hidden_size + 1, width), nn.Linear(width, 1, bias=False)
+        self.mlp = nn.Sequential(first, nn.SiLU(), last)
         self.register_buffer("coefficient", torch.tensor(float(coefficient)))
         self.register_buffer("shift", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(0.0))  # 0: no spread of returns seen yet
@@ -49,7 +57,6 @@ class Critic(nn.Module):
         # running mean and mean square of returns - coefficient * V
         self.register_buffer("moments", torch.zeros(2, dtype=torch.float64))
         generator = torch.Generator().manual_seed(seed)
-        first, last = self.mlp[0], self.mlp[2]
         with torch.no_grad():
             first.weight.normal_(std=(hidden_size + 1) ** -0.5, generator=generator)
             first.bias.zero_()
@@ -109,7 +116,8 @@ class Critic(nn.Module):
         spread = torch.where(spread > NOISE * self.moments[1].sqrt(), spread, 0.0).to(self.scale)
         self.shift += (share * error).to(self.shift)
         if spread > 0:
-            self.mlp[2].weight *= self.scale / spread
+            last = cast(nn.Linear, self.mlp[2])
+            last.weight *= self.scale / spread
             self.scale.copy_(spread)
         return bool(self.scale > 0)
 
@@ -173,7 +181,7 @@ class CriticLearner:
     def _step(self, n: int) -> None:
         """One step on the gradients of a minibatch of n states, those of all processes."""
         parameters = list(self.critic.parameters())
-        flat = self.reduce_sum(torch.cat([p.grad.flatten() for p in parameters])) / n
+        flat = self.reduce_sum(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])) / n
         for p, g in zip(parameters, flat.split([p.numel() for p in parameters])):
             p.grad = g.view_as(p)
         nn.utils.clip_grad_norm_(parameters, 1.0)

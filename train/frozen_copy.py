@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
+from typing import cast
 
 import torch
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import create_model_from_path, get_config_model_id
@@ -43,18 +45,17 @@ def build_frozen_base(trainer, frozen: str | nn.Module | None, dtype: str | None
                 "no such weight. Leave modules_to_save out of the adapter, or drop use_vllm."
             )
         return FrozenBase(trainer.model, adapter=adapter, **settings)  # once training starts, the prepared model
-    if not isinstance(frozen, nn.Module):
-        frozen = _load(trainer, frozen, dtype)
+    model: nn.Module = frozen if isinstance(frozen, nn.Module) else _load(trainer, frozen, dtype)
     if trainer.is_deepspeed_enabled:
-        frozen = prepare_deepspeed(frozen, trainer.accelerator)
+        model = prepare_deepspeed(model, trainer.accelerator)
     elif trainer.is_fsdp_enabled:
-        frozen = prepare_fsdp(frozen, trainer.accelerator)
+        model = cast(nn.Module, prepare_fsdp(model, trainer.accelerator))
     else:
-        frozen = trainer.accelerator.prepare_model(frozen, evaluation_mode=True)
-    return FrozenBase(frozen, **settings)
+        model = trainer.accelerator.prepare_model(model, evaluation_mode=True)
+    return FrozenBase(model, **settings)
 
 
-def frozen_instance(model: nn.Module, dtype: str | None) -> nn.Module | None:
+def frozen_instance(model: PreTrainedModel, dtype: str | None) -> nn.Module | None:
     """A copy of a policy that was given as an instance, as it is: its name may stand for other weights, or for none.
 
     Args:
@@ -89,7 +90,7 @@ def _load(trainer, frozen: str | None, dtype: str | None) -> nn.Module:
     return create_model_from_path(frozen or policy, **init)
 
 
-def keep_adapter(model: nn.Module) -> str | None:
+def keep_adapter(model: PeftModel) -> str | None:
     """Keep the adapter of a PEFT model as it is: None where it changes nothing, so that the base is the model with its
     adapter off; else the name of a frozen copy of it. No weights of the model itself are copied.
 

@@ -11,11 +11,15 @@ import contextlib
 import copy
 import logging
 import os
+from collections.abc import Sized
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
 
 import torch
 from accelerate.utils import set_seed
 from torch import nn
+from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
 from trl.trainer.callbacks import SyncRefModelCallback
@@ -30,7 +34,7 @@ from train.policy_scores import PolicyScores
 from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
-from train.rollout import Rollout, RolloutLogMixin, begin, response_mask, without_reward
+from train.rollout import NOT_YET, PromptMixin, Rollout, RolloutLogMixin, begin, response_mask, without_reward
 from train.trl_patches import check_vllm, fit_fused_head, say_once_that_no_reward_applies, set_up_vllm
 
 logger = logging.getLogger(__name__)
@@ -56,7 +60,7 @@ class EndoGRPOConfig(GRPOConfig):
         super().__post_init__()
 
 
-class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
@@ -82,7 +86,9 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
 
     wants_hidden = False  # whether the frozen forward should return hidden states
     dense_rewards = False  # whether rewards that have token rewards should give them
-    config_class = EndoGRPOConfig
+    config_class: type[GRPOConfig] = EndoGRPOConfig
+    args: GRPOConfig
+    model: nn.Module
 
     def __init__(
         self,
@@ -99,21 +105,22 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = self.config_class(f"{name.split('/')[-1]}-{self._name}")
         datasets = [kwargs.get("train_dataset"), kwargs.get("eval_dataset")]
+        assert not isinstance(args.model_init_kwargs, str)  # TRL has read it
         init = {"trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
         load = {name: init[name] for name in ("trust_remote_code", "revision") if init.get(name) is not None}
         check_model(model, kwargs.get("processing_class"), datasets, **load)
         check_vllm(args, kwargs.get("quantization_config") is not None)
         reward_funcs = [] if reward_funcs is None else reward_funcs
         reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
-        self.rollout: Rollout | None = None  # the one thing that is set anew with every rollout
+        self.rollout: Rollout = NOT_YET  # the one thing that is set anew with every rollout
         self.mix: RewardMix | None = None
         if any(isinstance(f, ShapedReward) for f in reward_funcs):
-            self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations)
+            self.mix = RewardMix(reward_funcs, args.reward_weights, args.num_generations or 1)
             reward_funcs = self.mix.functions
         self._same_model = frozen_base is None or (isinstance(frozen_base, str) and frozen_base == model)
         adapted = hasattr(model, "disable_adapter") or kwargs.get("peft_config") is not None
         if frozen_base is None and isinstance(model, nn.Module) and not adapted:
-            frozen_base = frozen_instance(model, frozen_dtype)
+            frozen_base = frozen_instance(cast(PreTrainedModel, model), frozen_dtype)
         # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
         own = copy.copy(args)
         own.beta, own.sync_ref_model = 0.0, False
@@ -174,10 +181,11 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             self._tokenizer,
             self.eos_token_ids,
             lambda model: prepare_deepspeed(model, self.accelerator),
+            self.chat_template_kwargs,
         )
         for reward in by_steps:
             reward.tokenizer = self._tokenizer  # it decodes the policy's ids, whatever its inner reward reads
-        shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.system_prompt is None]
+        shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.reads_policys_prompt]
         # the reward whose forward is the shared one: its token rewards cost nothing, for the table of completions
         self._endorm = next((f for f in shared if isinstance(f, EndoRM)), None)
         endorm_first = sorted(shared, key=lambda f: f is not self._endorm)  # the critic reads V at the first alpha
@@ -203,8 +211,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         self.add_callback(SyncRefModelCallback(self.frozen_base.model, self.accelerator))
 
     def _check_dataset(self) -> None:
-        needed = self.args.generation_batch_size // self.num_generations
-        if hasattr(self.train_dataset, "__len__") and len(self.train_dataset) < needed:
+        needed = (self.args.generation_batch_size or 0) // (self.num_generations or 1)  # which TRL has set
+        if isinstance(self.train_dataset, Sized) and len(self.train_dataset) < needed:
             raise ValueError(
                 f"The dataset has {len(self.train_dataset)} prompts, but one rollout takes {needed} "
                 "(per_device_train_batch_size x processes x steps_per_generation / num_generations): not a single "
@@ -235,12 +243,20 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
 
     def _generate(self, prompts):
         generated = super()._generate(prompts)
-        where = {"process_index": self.accelerator.process_index, "device": self.accelerator.device}
-        self.rollout = begin(*generated[:3], self.eos_token_ids, self.model.training, **where)
+        prompt_ids, response_ids, tool_mask = generated[:3]
+        self.rollout = begin(
+            prompt_ids,
+            response_ids,
+            tool_mask,
+            eos_token_ids=self.eos_token_ids,
+            training=self.model.training,
+            process_index=self.accelerator.process_index,
+            device=self.accelerator.device,
+        )
         return generated
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        listening = contextlib.nullcontext()
+        listening: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._policy_scores is not None and self._policy_scores.listens:
             listening = self._policy_scores.listening(input_ids[:, -logits_to_keep:])
         with listening:
@@ -278,7 +294,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         rewards, tokens = raw, self._token_rewards(rollout)
         if self.mix is not None:
             own_lengths = self.accelerator.gather(torch.tensor(rollout.own_lengths, device=raw.device))
-            group_size = self.num_generations if rollout.training else self.num_generations_eval
+            group_size = (self.num_generations if rollout.training else self.num_generations_eval) or 1
             every = {i: self._gather_rows(x) for i, x in tokens.items()}
             shaped, every = self.mix(raw, every, own_lengths, group_size, rollout.training)
             rewards = torch.cat([shaped, raw[:, shaped.shape[1] :]], dim=1)  # environments of TRL add rewards
@@ -312,14 +328,16 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
     def _with_policys_own_scores(self, rollout: Rollout) -> Rollout:
         """From TRL's forward for the policy's log-probs; where TRL makes none (an update on policy) from one made
         here, whose log-probs then serve as the rollout's."""
+        assert self._policy_scores is not None
         if len(self._policy_scores) != len(rollout) or self.mask_truncated_completions:
             batch, device = {}, self.accelerator.device
             sides = (("prompt", rollout.prompt_ids, "left"), ("completion", rollout.response_ids, "right"))
+            multiple: Any = self.pad_to_multiple_of
             for name, ids, side in sides:
-                layout = {"padding_side": side, "pad_to_multiple_of": self.pad_to_multiple_of}
+                layout = partial(pad, padding_side=side, pad_to_multiple_of=multiple)
                 rows = [torch.tensor(row, device=device) for row in ids]
-                batch[f"{name}_ids"] = pad(rows, padding_value=self._tokenizer.pad_token_id, **layout)
-                batch[f"{name}_mask"] = pad([torch.ones_like(row) for row in rows], padding_value=0, **layout)
+                batch[f"{name}_ids"] = layout(rows, padding_value=self._tokenizer.pad_token_id)
+                batch[f"{name}_mask"] = layout([torch.ones_like(row) for row in rows], padding_value=0)
             rollout = replace(rollout, log_probs=self._policy_log_probs(batch))
         return replace(rollout, policy=self._policy_scores.take([len(ids) for ids in rollout.response_ids]))
 
@@ -327,7 +345,9 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         """(B, T) log-probs of the policy that made the rollout; TRL skips them where its own loss can do without."""
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        kwargs: Any = self.args.gradient_checkpointing_kwargs
+        without_checkpointing = disable_gradient_checkpointing(cast(PreTrainedModel, self.model), kwargs)
+        with torch.no_grad(), without_checkpointing:
             return self._get_per_token_logps_and_entropies(
                 self.model, ids, attention, batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
             )[0]
@@ -350,6 +370,3 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
         if "old_per_token_logps" not in inputs:  # on-policy: these are the log-probs of the rollout
             self._log_kl(inputs, self.rollout.loss_log_probs)
         return loss
-
-    def _sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")

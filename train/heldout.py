@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from train.rollout import Rollout
@@ -71,8 +72,9 @@ class HeldOut:
             return
         for name, values in metrics.items():
             pairs = [(v, n) for v, n in zip(values, self.rows) if v is not None and v == v]
-            if len(values) == len(self.rows) and sum(n for _, n in pairs):
-                metrics[name] = [sum(v * n for v, n in pairs) / sum(n for _, n in pairs)]
+            total = sum([n for _, n in pairs])
+            if len(values) == len(self.rows) and total:
+                metrics[name] = [sum([v * n for v, n in pairs]) / total]
         facts = {name: torch.cat([batch[name] for batch in self.responses]) for name in self.responses[0]}
         lengths, ended = facts.pop("length"), facts["eos_rate"] > 0
         for kind, x in (("length", lengths), ("terminated_length", lengths[ended])):
@@ -89,12 +91,13 @@ class HeldOut:
             metrics[mean_name], metrics[std_name] = [mean], [std]
 
 
-class HeldOutMixin:
-    """For a trainer of TRL: an evaluation that weighs its rows alike and leaves the training as it was.
+class HeldOutMixin(GRPOTrainer):
+    """A trainer of TRL whose evaluation weighs its rows alike and leaves the training as it was.
 
     The trainer calls `self.heldout.add` for each rollout that is not trained on.
     """
 
+    model: torch.nn.Module
     heldout: HeldOut | None = None
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"):
@@ -103,9 +106,10 @@ class HeldOutMixin:
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, dict):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)  # which calls this for each
-        if isinstance(dataset, str):
+        if isinstance(dataset, str) and isinstance(self.eval_dataset, dict):
             dataset = self.eval_dataset[dataset]
-        self.heldout = HeldOut(len(dataset) * self.num_generations_eval if hasattr(dataset, "__len__") else None)
+        responses = self.num_generations_eval or 1
+        self.heldout = HeldOut(len(dataset) * responses if isinstance(dataset, Sized) else None)
         try:
             with unchanged_random_state():
                 metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)

@@ -64,7 +64,7 @@ class PolicyScores:
         for s, length in zip(scores, lengths, strict=True):
             s.log_probs, s.q = s.log_probs[:length], s.q[:length]
             s.v = {alpha: v[: length + 1] for alpha, v in s.v.items()}
-            if self.distribution:
+            if s.entropy is not None and s.self_certainty is not None:
                 s.entropy, s.self_certainty = s.entropy[:length], s.self_certainty[:length]
         return scores
 

@@ -6,17 +6,19 @@ advantages of shape (B, T)), checkpoints, logging. Added here: what happens betw
 
 import os
 from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import cast
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from trl import GRPOConfig
 
 from train.critic import Critic, CriticLearner, state_keys
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.ppo_math import explained_variance, gae, kl_k1, moments, whiten
 from train.reward_adapter import TokenReward
-from train.rollout import Rollout, last_own, replace_last
+from train.rollout import NOT_YET, Rollout, last_own, replace_last
 
 # settings of GRPO that nothing reads when advantages come from a critic and the KL term lies in the rewards
 WITHOUT_EFFECT = {
@@ -122,28 +124,29 @@ class PPOTrainer(EndoGRPOTrainer):
 
     wants_hidden = True
     config_class = PPOConfig
+    args: PPOConfig
     _tag_names = ["trl", "ppo", "endorm"]
     _name = "PPO"
 
     def __init__(self, model, reward_funcs=None, args: PPOConfig | None = None, **kwargs):
         self.dense_rewards = (args or PPOConfig).reward_placement == "dense"
         super().__init__(model, reward_funcs, args, **kwargs)
-        args = self.args
+        settings = self.args
         # V(s) is the shaping potential of the dense undiscounted Q - V reward, see Critic
         endorm, coefficient = self._endorm, 0.0
         if self.dense_rewards and endorm and (endorm.form, endorm.reduce, endorm.discount) == ("reward", "sum", 1.0):
             coefficient = self._unshaped_weight(endorm)
-        hidden_size = self.model.config.get_text_config().hidden_size
-        critic = Critic(hidden_size, args.critic_width, coefficient, args.seed).to(self.accelerator.device)
+        hidden_size = cast(PreTrainedModel, self.model).config.get_text_config().hidden_size
+        critic = Critic(hidden_size, settings.critic_width, coefficient, settings.seed).to(self.accelerator.device)
         self.critic = CriticLearner(
             critic,
-            args.critic_learning_rate,
-            args.critic_epochs,
-            args.critic_minibatches,
-            args.value_clip_range,
+            settings.critic_learning_rate,
+            settings.critic_epochs,
+            settings.critic_minibatches,
+            settings.value_clip_range,
             self._sum_over_processes,
         )
-        set_seed(args.seed, device_specific=True)  # the critic's first weights drew random numbers too
+        set_seed(settings.seed, device_specific=True)  # the critic's first weights drew random numbers too
 
     def _unshaped_weight(self, reward) -> float:
         """The weight of a reward whose tokens are learned from as they are, 0 if they are shaped or aggregated."""
@@ -156,9 +159,9 @@ class PPOTrainer(EndoGRPOTrainer):
 
     def _token_rewards(self, rollout: Rollout) -> dict[int, Tensor]:
         device = self.accelerator.device
-        per_token = [isinstance(f, TokenReward) and f.per_token for f in self.reward_funcs]
+        here = [isinstance(f, TokenReward) and f.per_token for f in self.reward_funcs]
         # the same functions on every process, though one may have None alone
-        per_token = self._sum_over_processes(torch.tensor(per_token, device=device).int()) > 0
+        per_token = self._sum_over_processes(torch.tensor(here, device=device).int()) > 0
         width = max(map(len, rollout.response_ids))
         return {
             i: rollout.pad(self.reward_funcs[i].token_rows(rollout.own), width, torch.nan).to(device)
@@ -181,12 +184,12 @@ class PPOTrainer(EndoGRPOTrainer):
             self._fit_critic(self.rollout, states)
         if self.num_generations == 1:
             self._metrics[self.rollout.mode].pop("frac_reward_zero_std", None)  # groups of one never have a spread
-        self.rollout = None  # its hidden states are no longer needed
+        self.rollout = NOT_YET  # its hidden states are no longer needed
         return output
 
     def _states(self, rollout: Rollout, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states (M, H), soft values (M,) and the critic's values (M,) of the states before all M tokens."""
-        hidden = torch.cat([s.hidden[:-1] for s in rollout.frozen])
+        hidden = torch.cat([s.hidden[:-1] for s in rollout.frozen if s.hidden is not None])
         soft_values = torch.cat([s.v[self.alphas[0]][:-1] for s in rollout.frozen])
         with torch.no_grad():
             values = self.critic.critic(hidden, soft_values)
@@ -205,8 +208,8 @@ class PPOTrainer(EndoGRPOTrainer):
         """The rollout with values, returns and advantages, and the advantages' std before whitening."""
         advantages, returns = self._gae(rollout, rewards, states[2], self.args.lam)
         white, spread = whiten(advantages, rollout.mask, self.args.whiten_floor, self._sum_over_processes)
-        known = {"values": returns - advantages, "returns": returns}
-        return replace(rollout, advantages=white if self.args.whiten_advantages else advantages, **known), spread
+        learned = white if self.args.whiten_advantages else advantages
+        return replace(rollout, values=returns - advantages, returns=returns, advantages=learned), spread
 
     def _summed_rewards(self, rollout: Rollout) -> Tensor:
         """(B, T): every reward function's tokens, weighted and added, minus the KL penalty; sequence rewards on the
@@ -237,7 +240,7 @@ class PPOTrainer(EndoGRPOTrainer):
     def _log_token_rewards(self, rollout: Rollout, rewards: Tensor) -> None:
         mask, log = rollout.mask, self._metrics[rollout.mode]
         ones = torch.ones(len(mask), device=mask.device)
-        metrics = {}
+        metrics: dict[str, Tensor] = {}
         for name, x, m in (
             ("token_rewards", rewards, mask),
             ("response_rewards", (rewards * mask).sum(1), ones),
@@ -262,7 +265,7 @@ class PPOTrainer(EndoGRPOTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
-            self.critic.save(output_dir or self.args.output_dir)
+            self.critic.save(output_dir or self.args.output_dir or ".")
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

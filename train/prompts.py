@@ -10,7 +10,10 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
+from rewards.frozen.encoding import encode_prompt
+from rewards.frozen.messages import rendering_of
 from rewards.reading.sources import load_table
+from rewards.reading.table import Table
 from train.problems.answers import missing_answers
 from train.problems.columns import FLAGS, KINDS, Columns
 from train.problems.golds import clean, golds
@@ -20,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 # The system prompt Qwen2.5-Math-Instruct was trained with (its model card); the usual one for MATH.
 QWEN_MATH_SYSTEM_PROMPT = r"Please reason step by step, and put your final answer within \boxed{}."
-_BATCH = 1000  # prompts that are tokenised at once, to be measured
 
 
 @dataclass
@@ -153,7 +155,7 @@ class DataArguments:
         return Columns.of({name: getattr(self, name) for name in (*FLAGS, "answer_kind")})
 
 
-def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
+def load_heldout(args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None) -> Dataset | None:
     """The held-out prompts as :func:`load_prompts` gives them; None where the recipe names none, or where they would
     be another split of a single file, which has no splits (this is logged).
 
@@ -171,17 +173,20 @@ def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
     heldout = dataclasses.replace(
         args, dataset_name=name, dataset_split=split, max_train_samples=args.max_heldout_samples
     )
-    return load_prompts(heldout, tokenizer)[0]
+    return load_prompts(heldout, tokenizer, chat_template_kwargs)[0]
 
 
-def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str, int]]:
+def load_prompts(
+    args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None
+) -> tuple[Dataset, dict[str, int]]:
     """Load the training prompts, drop the unusable ones and say how many.
 
     The result depends on ``args`` and the tokenizer alone: rows stay in file order and nothing is cached.
 
     Args:
         args: what to load.
-        tokenizer: measures the prompts exactly as TRL's trainers tokenise them.
+        tokenizer: measures the prompts exactly as the trainers tokenise them.
+        chat_template_kwargs: the trainer's, for that measure.
 
     Returns:
         ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), where it has
@@ -206,7 +211,7 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
             "the prompts are chat messages but the tokenizer has no chat template: choose a model with one, set "
             f"tokenizer.chat_template, or {fix}"
         )
-    lengths = _lengths(prompts, items, tokenizer, chat)
+    lengths = _lengths(prompts, items, table, tokenizer, chat_template_kwargs)
     reasons = [i.left_out or ("too_long" if n > args.max_prompt_length else "") for i, n in zip(items, lengths)]
     usable = [row for row, reason in enumerate(reasons) if not reason]
     kept = usable[: args.max_train_samples]
@@ -260,15 +265,15 @@ def _reference(item: Item) -> str:
     return f"{solution}\n\n$\\boxed{{{answer}}}$"
 
 
-def _lengths(prompts: list, items: list[Item], tokenizer: Any, chat: bool) -> list[int]:
-    """Tokens of each prompt, 0 for rows that are left out."""
-    lengths = [0] * len(items)
-    usable = [row for row, item in enumerate(items) if not item.left_out]
-    for start in range(0, len(usable), _BATCH):
-        rows = usable[start : start + _BATCH]
-        for row, length in zip(rows, _prompt_lengths([prompts[r] for r in rows], tokenizer, chat), strict=True):
-            lengths[row] = length
-    return lengths
+def _lengths(prompts: list, items: list[Item], table: Table, tokenizer: Any, variables: dict | None) -> list[int]:
+    """Tokens of each prompt as the trainers tokenise it, 0 for rows that are left out."""
+    names = [name for name in ("tools", "chat_template_kwargs") if name in table.columns]
+    how = [rendering_of(dict(zip(names, row)), variables) for row in zip(*(table.column(name) for name in names))]
+    renderings = how or [rendering_of({}, variables)] * len(items)
+    return [
+        0 if item.left_out else len(encode_prompt(tokenizer, prompt, **rendering))
+        for prompt, item, rendering in zip(prompts, items, renderings, strict=True)
+    ]
 
 
 def _write_prompt(args: DataArguments, problem: str) -> str | list[dict[str, str]]:
@@ -276,17 +281,6 @@ def _write_prompt(args: DataArguments, problem: str) -> str | list[dict[str, str
         return args.text_template.format(problem=problem)
     system = [{"role": "system", "content": args.system_prompt}] if args.system_prompt else []
     return [*system, {"role": "user", "content": problem}]
-
-
-def _prompt_lengths(prompts: list, tokenizer: Any, chat: bool) -> list[int]:
-    """Tokens of each prompt as TRL's trainers tokenise it."""
-    if not prompts:
-        return []
-    if chat:
-        encoded = tokenizer.apply_chat_template(prompts, tokenize=True, add_generation_prompt=True, return_dict=True)
-    else:
-        encoded = tokenizer(text=prompts)
-    return [len(ids) for ids in encoded["input_ids"]]
 
 
 def _describe(args: DataArguments, counts: dict[str, int]) -> str:

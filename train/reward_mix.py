@@ -1,6 +1,7 @@
 """A mix of rewards, each with its weight and shaping: a rollout's rewards on their way to what is learned from."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -31,7 +32,7 @@ class ShapedReward:
         name: what it is called in logs and gates; default its own name.
     """
 
-    func: object
+    func: Callable
     shaping: Shaping = field(default_factory=Shaping)
     name: str = ""
 

@@ -1,4 +1,4 @@
-"""What is known of a rollout, filled step by step and read by both trainers; and what is logged of it.
+"""A rollout: how its prompts become token ids, what is known of it step by step, and what is logged of it.
 
 A response may hold tokens that are not the policy's: what a tool returned, or what an environment said between two
 turns. They are read by every model, but nothing is earned, learned or counted on them. So a sum over tokens is always
@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from rewards import TokenScores
-from rewards.frozen.encoding import own_ids
+from rewards.frozen.encoding import encode_prompt, own_ids
+from rewards.frozen.messages import Rendering, rendering_of
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
+if TYPE_CHECKING:
+    from train.heldout import HeldOut
+    from train.reward_mix import RewardMix
+
 logger = logging.getLogger(__name__)
+
+NOT_YET: Any = None  # of a field that a later step of the rollout fills, which no earlier one reads
 
 
 @dataclass
@@ -64,18 +74,18 @@ class Rollout:
     first: int = 0
     frozen: list[TokenScores] = field(default_factory=list)
     policy: list[TokenScores] = field(default_factory=list)
-    raw_rewards: Tensor | None = None
-    rewards: Tensor | None = None
-    weights: Tensor | None = None
-    without_reward: Tensor | None = None
+    raw_rewards: Tensor = NOT_YET
+    rewards: Tensor = NOT_YET
+    weights: Tensor = NOT_YET
+    without_reward: Tensor = NOT_YET
     token_rewards: dict[int, Tensor] = field(default_factory=dict)
-    mask: Tensor | None = None
-    log_probs: Tensor | None = None
-    ref_log_probs: Tensor | None = None
-    loss_log_probs: Tensor | None = None
-    values: Tensor | None = None
-    advantages: Tensor | None = None
-    returns: Tensor | None = None
+    mask: Tensor = NOT_YET
+    log_probs: Tensor = NOT_YET
+    ref_log_probs: Tensor = NOT_YET
+    loss_log_probs: Tensor = NOT_YET
+    values: Tensor = NOT_YET
+    advantages: Tensor = NOT_YET
+    returns: Tensor = NOT_YET
 
     def __len__(self) -> int:
         return len(self.response_ids)
@@ -91,7 +101,7 @@ class Rollout:
         return [int(own.sum()) for own in self.own]
 
     @property
-    def own_ids(self) -> list[list[int]]:
+    def own_ids(self) -> list[Sequence[int]]:
         """The policy's own token ids of each response, as if they followed one another."""
         return own_ids(self.response_ids, [mask.tolist() for mask in self.own] if self.has_holes else None)
 
@@ -169,8 +179,74 @@ def without_reward(raw_rewards: Tensor, weights: Tensor) -> Tensor:
     return raw_rewards[:, counts if bool(counts.any()) else ~counts].isnan().all(dim=1)
 
 
-class RolloutLogMixin:
+class PromptMixin(GRPOTrainer):
+    """A `trl.GRPOTrainer` whose prompts become token ids by `encode_prompt`, as everything else in this project reads
+    them, and whose reward functions get the column `rendering`.
+
+    TRL renders a batch of prompts by itself, with `chat_template_kwargs` of its config and the tools of the trainer.
+    It does not read the columns `tools` and `chat_template_kwargs` of a dataset, shows nothing (or Python's list) of
+    contents that are lists of parts where the template expects text, opens a second turn after a prompt that ends in a
+    message of the assistant's, and lets a text begin with two BOS tokens.
+    """
+
+    _rows: Sequence[Mapping[str, Any]] | None = None  # of the dataset, one a response
+
+    def _generate_and_score_completions(self, inputs):
+        self._rows = inputs
+        return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list):
+        ids = [
+            encode_prompt(self._tokenizer, p, **how) for p, how in zip(prompts, self.renderings(prompts), strict=True)
+        ]
+        return ids, None, {}  # no images: only causal LMs of text are trained
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        inputs = [{**row, "rendering": how} for row, how in zip(inputs, self.renderings(prompts), strict=True)]
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def renderings(self, prompts: Sequence) -> list[Rendering]:
+        """How each prompt of the current rollout is rendered: by its row, over the run's settings.
+
+        Raises:
+            ValueError: a row has tools in a column, and the trainer has tools too.
+        """
+        rows: Sequence[Mapping[str, Any]] = self._rows or ()
+        if len(rows) != len(prompts):  # a rollout_func of the user's asks for other prompts
+            rows = [{}] * len(prompts)
+        result = []
+        for i, row in enumerate(rows):
+            how = rendering_of(row, self.chat_template_kwargs)
+            if tools := self._tools_of(i):
+                if how.get("tools"):
+                    raise ValueError(
+                        "The trainer has tools that it runs, and the dataset has a column tools, which are only "
+                        "shown: leave out one of the two, or rename the column."
+                    )
+                how["tools"] = tools
+            if self.chat_template is not None:
+                how["chat_template"] = self.chat_template
+            result.append(how)
+        return result
+
+    def _tools_of(self, i: int) -> list:
+        if self.environment_factories is None:
+            return self.tools
+        names = getattr(self, "_batch_environments", ())  # there from the first rollout on
+        return self._env_tools[names[i]] if i < len(names) else self.tools
+
+
+class RolloutLogMixin(GRPOTrainer):
     """Logs of an `EndoGRPOTrainer`: each method reads the trainer's rollout, none changes it."""
+
+    model: nn.Module
+    rollout: Rollout
+    mix: RewardMix | None
+    heldout: HeldOut | None
+    _logs: dict[str, Any]
+
+    def _sum_over_processes(self, x: Tensor) -> Tensor:
+        return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")
 
     def _log_responses(self) -> None:
         rollout, log = self.rollout, self._metrics[self.rollout.mode]
@@ -237,7 +313,7 @@ class RolloutLogMixin:
             )
 
 
-def replace_last(rows, values: list) -> None:
+def replace_last(rows: deque, values: list) -> None:
     """Put values in place of as many last ones of a deque."""
     for _ in range(min(len(rows), len(values))):
         rows.pop()

@@ -74,7 +74,7 @@ def set_up_vllm(generation: VLLMGeneration, eos_token_ids: list[int]) -> None:
     generation.generation_kwargs = {"stop_token_ids": list(eos_token_ids), **generation.generation_kwargs}
     adapted = adapted_weights(generation.model)
     if adapted:
-        generation.sync_weights = put_back_after(generation.sync_weights, adapted)
+        generation.sync_weights = put_back_after(generation.sync_weights, adapted)  # type: ignore[method-assign]
 
 
 # What of vLLM's sampling parameters, as generation_kwargs, leaves the log-probs of the sampled tokens as they are

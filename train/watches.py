@@ -1,12 +1,14 @@
 """Watches: signs in the metrics that a policy is being spoilt, while it is trained. On by default.
 
 Each watch compares what was logged last with how the run began or with its best, so a resumed run goes on as it was.
-The thresholds are those that catch two provoked collapses of the demo in time and no sound run (see the README).
+The thresholds are those that catch two provoked collapses of the demo in time and no sound run
+(scripts/experiments/collapse).
 """
 
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,12 +66,21 @@ def rollout_signs(rows: list[dict], limits: WatchArguments) -> dict[str, str]:
     """The watches that the last of the training rows (logged metrics) trips, and what each says."""
     if len(rows) <= START:
         return {}
-    last, signs = rows[-1], {}
 
     def compare(metric: str) -> tuple[float, float] | None:
         begun = [row[metric] for row in rows[:START] if metric in row]
-        return (last[metric], sum(begun) / len(begun)) if begun and metric in last else None
+        return (rows[-1][metric], sum(begun) / len(begun)) if begun and metric in rows[-1] else None
 
+    return signs_of_rollouts(compare, limits)
+
+
+def signs_of_rollouts(compare: Callable[[str], tuple[float, float] | None], limits: WatchArguments) -> dict[str, str]:
+    """The watches on length, repetition, entropy and end token that trip, and what each says.
+
+    Args:
+        compare: to a metric's name its value now and at the start of the run; None where it is not known.
+    """
+    signs: dict[str, str] = {}
     low, high = limits.watch_length
     if (pair := compare("completions/mean_length")) and not low * pair[1] <= pair[0] <= high * pair[1]:
         signs["length"] = f"responses have {pair[0]:.1f} tokens, {pair[1]:.1f} at the start"
@@ -139,9 +150,8 @@ class Watches(TrainerCallback):
             return
         rows = [row for row in state.log_history if "reward" in row]
         signs = {}
-        metric = args.metric_for_best_model
-        metric = None if metric is None else f"eval_{metric.removeprefix('eval_')}"
-        if metric in state.log_history[-1]:
+        metric = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
+        if args.metric_for_best_model is not None and metric in state.log_history[-1]:
             evaluations = [row for row in state.log_history if metric in row]
             n = len(self.trainer.eval_dataset) * self.trainer.num_generations_eval
             signs = heldout_signs(evaluations, rows, metric, n, self.limits)

@@ -133,7 +133,11 @@ def test_chat_messages_and_system_prompt():
     chat = [{"role": "user", "content": "Hi"}]
     rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     answer = [{"role": "assistant", "content": "Yo"}]
-    assert rm.score([chat], [answer]) == pytest.approx(rm.score([rendered], ["Yo"]))
+    ids = rm.tokenizer(rendered)["input_ids"], rm.tokenizer("Yo<|im_end|>")["input_ids"]  # as the template ends it
+    (expected,) = rm.base.score([ids[0]], [ids[1]], rm.alphas)
+    assert rm.score([chat], [answer]) == pytest.approx([float(rm.values(expected, True).sum())])
+    by_peers = EndoRM(rm.base, rm.tokenizer, end_token="eos")
+    assert by_peers.score([chat], [answer]) == pytest.approx(rm.score([rendered], ["Yo"]))
     steered = EndoRM(rm.base, rm.tokenizer, system_prompt="Be kind.")
     explicit = [{"role": "system", "content": "Be kind."}, *chat]
     assert steered.score([chat], ["Yo"]) == pytest.approx(rm.score([explicit], ["Yo"]))

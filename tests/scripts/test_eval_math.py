@@ -1,5 +1,6 @@
 """The evaluation end to end: killed and resumed, graded again, a series of checkpoints, its figures by hand."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -195,3 +196,31 @@ def test_input_that_cannot_work(run, rehearsal, data, tmp_path, capsys):
     changed[changed.index("--seed") + 1] = 4
     with pytest.raises(ValueError, match="seed 3 -> 4"):
         run(*changed)
+
+
+def test_variables_of_the_chat_template_reach_samples_and_endorm(rehearsal, data, run, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(rehearsal, model)
+    template = model / "chat_template.jinja"
+    thinks = "{% if add_generation_prompt and not enable_thinking | default(true) %}1 + 1{% endif %}"
+    template.write_text(template.read_text() + thinks)
+    given = ["--chat_template_kwargs", '{"enable_thinking": false}', "--endorm", model, "--cache", tmp_path / "cache"]
+    facts = run(*flags(model, data, tmp_path / "out", *given))
+    assert facts["settings"]["chat_template_kwargs"] == {"enable_thinking": False}
+    settings = json.loads((tmp_path / "out/model/math500.samples.settings.json").read_text())
+    assert settings["chat_template_kwargs"] == {"enable_thinking": False}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [json.loads(line) for line in (data / "math500.jsonl").read_text().splitlines()]
+    ids = {
+        f"math500-{i}": tokenizer.apply_chat_template(
+            write_prompt("qwen-math", row["problem"]), add_generation_prompt=True, enable_thinking=False
+        )["input_ids"]
+        for i, row in enumerate(rows)
+    }
+    asked = json.dumps([list(ids), list(ids.values())])
+    assert settings["prompts"] == hashlib.sha256(asked.encode()).hexdigest()
+    with pytest.raises(ValueError, match="chat_template_kwargs {'enable_thinking': False} -> None"):
+        run(*flags(model, data, tmp_path / "out"))
+    with pytest.raises(SystemExit):
+        run(*flags(model, data, tmp_path / "out", "--chat_template_kwargs", "no"))
+    assert "chat_template_kwargs is not JSON" in capsys.readouterr().err

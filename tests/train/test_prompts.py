@@ -211,6 +211,30 @@ def test_ready_prompts_of_the_wrong_kind_are_refused(tmp_path, tokenizer):
         load(tmp_path, [{"prompt": "Hello"}, {"prompt": [{"role": "user", "content": "Hello"}]}], tokenizer)
 
 
+def test_the_filter_measures_what_the_trainers_read(tmp_path, tokenizer):
+    """With the run's variables of the chat template and each row's own, and the tools of a row."""
+    shows = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+    shows.chat_template = "{{ tools | tojson if tools else '' }}{{ filler * (n or 0) }}{{ messages[0].content }}"
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    rows = [
+        {"prompt": [{"role": "user", "content": "a"}]},
+        {"prompt": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"n": 9}},
+        {"prompt": [{"role": "user", "content": "a"}], "tools": [tool]},
+    ]
+    path, variables = write(tmp_path / "rows.jsonl", rows), {"filler": "7", "n": 2}
+    lengths = []
+    for row in rows:
+        own = variables | row.get("chat_template_kwargs", {})
+        ids = shows.apply_chat_template(row["prompt"], tools=row.get("tools"), add_generation_prompt=True, **own)
+        lengths.append(len(ids["input_ids"]))
+    assert len(set(lengths)) == 3
+    for most in sorted(lengths):
+        args = DataArguments(dataset_name=path, max_prompt_length=most)
+        data, counts = load_prompts(args, shows, variables)
+        assert counts["kept"] == len(data) == sum(length <= most for length in lengths)
+        assert counts["longest_prompt"] == most
+
+
 def test_no_chat_template(tmp_path, tokenizer):
     bare = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
     bare.chat_template = None

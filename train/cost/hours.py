@@ -56,7 +56,7 @@ class Line:
     seconds: dict[str, float]
 
 
-def forward_flops(shape: Shape, tokens: int, pairs: int, states: int) -> dict[str, int]:
+def forward_flops(shape: Shape, tokens: float, pairs: float, states: float) -> dict[str, float]:
     """FLOPs of a forward by part, 2 for each multiply and add; norms, rotations and softmax are left out.
 
     Args:

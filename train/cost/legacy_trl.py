@@ -54,6 +54,7 @@ class PPOClock(StepClock):
         self._update = self._update or self.now()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.seconds["update"] += self.now() - self._update
+        if self._update is not None:
+            self.seconds["update"] += self.now() - self._update
         self._update = None
         super().on_step_end(args, state, control, **kwargs)

@@ -14,7 +14,7 @@ from rewards.reporting.intervals import EXACT, expanded_percentiles, resampled_m
 from train.evaluation.figures import average
 from train.evaluation.folders import Evaluation, Run
 from train.evaluation.summary import title
-from train.watches import START, WatchArguments
+from train.watches import START, WatchArguments, signs_of_rollouts
 
 ROLES = {  # role: (name in sentences, what stays open without it)
     "policy": ("policy", "nothing can be said of a trained model"),
@@ -217,15 +217,9 @@ def collapse_signs(run: Run) -> list[str]:
 
     def ends(metric: str) -> tuple[float, float] | None:
         values = run.series(metric)[1]
-        return (np.mean(values[:START]), np.mean(values[-START:])) if len(values) > START else None
+        return (float(np.mean(values[-START:])), float(np.mean(values[:START]))) if len(values) > START else None
 
-    low, high = LIMITS.watch_length
-    if (pair := ends("completions/mean_length")) and not low * pair[0] <= pair[1] <= high * pair[0]:
-        signs.append(f"responses have {pair[1]:.1f} tokens at the end, {pair[0]:.1f} at the start")
-    if (pair := ends("completions/repetition_rate")) and pair[1] > pair[0] + LIMITS.watch_repetition:
-        signs.append(f"{pair[1]:.2f} of the 4-grams repeat at the end, {pair[0]:.2f} at the start")
-    if (pair := ends("completions/eos_rate")) and pair[1] < pair[0] - LIMITS.watch_eos:
-        signs.append(f"{pair[1]:.2f} of the responses end at the end, {pair[0]:.2f} at the start")
+    signs += signs_of_rollouts(ends, LIMITS).values()
     steps, values = run.series(run.heldout) if run.heldout else ([], [])
     if values and values[-1] < max(values) - LIMITS.watch_drop and max(values) <= 1:  # an accuracy
         best = int(np.argmax(values))

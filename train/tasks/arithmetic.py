@@ -8,6 +8,7 @@ seeded numpy generator, and the noisy expert that the demo base model imitates i
 import json
 import re
 from pathlib import Path
+from typing import cast
 from zlib import crc32
 
 import numpy as np
@@ -76,7 +77,7 @@ def chain_responses(
     for step in range(N_STEPS):
         right = digits[:, step + 1]
         value = np.choose(operators[:, step], (value + right, value - right, value * right)) % MODULUS
-        if error > 0.0:
+        if rng is not None and error > 0.0:
             slip = rng.random(len(value)) < error
             value = np.where(slip, (value + rng.integers(1, MODULUS, size=len(value))) % MODULUS, value)
         written.append(value)
@@ -139,7 +140,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     return Qwen2Tokenizer(
         vocab={token: i for i, token in enumerate([PAD_TOKEN, EOS_TOKEN, *CHARACTERS])},
         merges=[],
-        unk_token=None,
+        unk_token=cast(str, None),  # annotated as a text, and none where None
         pad_token=PAD_TOKEN,
         eos_token=EOS_TOKEN,
         padding_side="left",

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewards.reporting.intervals import wilson
 from train.tasks.arithmetic import demo_accuracy
@@ -15,7 +16,7 @@ TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
 def read_prompts(path: Path, n: int) -> list[str]:
     """The first ``n`` prompts of a JSONL file with rows ``{"prompt": ...}``; all of them if it has fewer."""
     with path.open(encoding="utf-8") as lines:
-        prompts = [json.loads(line)["prompt"] for line in lines][:n]
+        prompts = [json.loads(line)["prompt"] for line in lines][: max(n, 0)]
     if not prompts:
         raise SystemExit(f"no prompts to evaluate: --n is {n} and the file is {path}")
     return prompts
@@ -31,7 +32,7 @@ def complete(
     max_new_tokens: int = 16,
 ) -> tuple[list[str], list[int]]:
     """Completions as text and their lengths in tokens, the end token included; ``temperature`` 0 decodes greedily."""
-    decoding = {"do_sample": False}
+    decoding: dict[str, bool | float] = {"do_sample": False}
     if temperature > 0:
         # Sampling means the model's own distribution: no top-k or top-p cut, whatever the saved defaults are.
         decoding = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
@@ -39,7 +40,7 @@ def complete(
     for start in range(0, len(prompts), batch_size):
         batch = tokenizer(prompts[start : start + batch_size], return_tensors="pt", padding=True, padding_side="left")
         batch = batch.to(model.device)
-        output = model.generate(
+        output = cast(GenerationMixin, model).generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             max_new_tokens=max_new_tokens,

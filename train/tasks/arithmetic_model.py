@@ -135,7 +135,8 @@ def imitate(
         tokens, labels = next_batch()
         return model(input_ids=tokens, labels=labels, use_cache=False).loss
 
-    return fit(model, next_loss, steps, learning_rate, description)
+    fit(model, next_loss, steps, learning_rate, description)
+    return model
 
 
 def token_rows(

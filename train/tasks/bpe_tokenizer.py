@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import cast
 
 from tokenizers import pre_tokenizers
 from tokenizers.trainers import BpeTrainer
@@ -38,7 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
     learned = json.loads(backend.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=learned["vocab"],
-        merges=[tuple(merge) for merge in learned["merges"]],
+        merges=cast(list, [tuple(merge) for merge in learned["merges"]]),  # annotated as texts, read as pairs
         eos_token=EOS,
         pad_token=PAD,
         additional_special_tokens=SPECIAL_TOKENS[1:3],

@@ -1,7 +1,7 @@
 """Two collapses of the demo task, provoked on purpose, and whether the watches flag them in time.
 
 Each is trained twice from the same base and seed: with `watch: warn`, to see where it goes, and with `watch: stop`, to
-see what is kept. Writes results.json, results.md and collapse.png. About ten minutes on two cores.
+see what is kept. Writes results.json, results.md and collapse.png. About 14 minutes on two cores.
 """
 
 import argparse
