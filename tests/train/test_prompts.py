@@ -70,7 +70,6 @@ def load(tmp_path, rows, tokenizer, **fields):
         (r"\boxed{}", ""),
         (r"\boxed{ }", ""),
         (r"\boxed{1} then \boxed{\frac{1}{2}", None),
-        (r"\boxed{1\}", None),
         (r"\boxedness{1}", None),
         (r"in a \boxed", None),
         ("no box {1}", None),
