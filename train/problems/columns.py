@@ -16,10 +16,11 @@ MESSAGES = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")  # shown with messages
 CONTEXT = ("body", "context", "passage", "article", "premise")
 CHOICES = ("choices", "options", "answer_choices", "multiple_choice")
-ANSWER = tuple(
-    "answer_number answer final_answer answers expected_answer ground_truth answer_key correct correct_answer "
-    "correct_option correct_choice correct_index correct_idx answer_letter answer_index answer_idx cop golden gold "
-    "target targets label reward_model.ground_truth verification_info.ground_truth".split()
+ANSWER = (
+    *("answer_number", "answer", "final_answer", "answers", "expected_answer", "ground_truth", "answer_key"),
+    *("correct", "correct_answer", "correct_option", "correct_choice", "correct_index", "correct_idx"),
+    *("answer_letter", "answer_index", "answer_idx", "cop", "golden", "gold", "target", "targets", "label"),
+    *("reward_model.ground_truth", "verification_info.ground_truth"),
 )
 VERDICTS = ("correct", "gold", "golden", "target", "label")
 SOLUTION = ("solution", "solutions")
