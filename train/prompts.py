@@ -16,6 +16,7 @@ from rewards.reading.sources import load_table
 from rewards.reading.table import Table
 from train.problems.answers import missing_answers
 from train.problems.columns import FLAGS, KINDS, Columns
+from train.problems.golds import clean, golds
 from train.problems.reader import Item, read_problems
 
 logger = logging.getLogger(__name__)
@@ -188,9 +189,9 @@ def load_prompts(
         chat_template_kwargs: the trainer's, for that measure.
 
     Returns:
-        ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), ``solution``
-        (text) where the dataset has solutions, ``answer`` (text: the first of what `train.problems` reads as right)
-        where it has answers or solutions, and its other columns unchanged.
+        ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), where it has
+        answers or solutions ``answer`` (text: the first of what `train.problems` reads as right) and ``solution``
+        (text: the worked solution, which ends in that answer, or the answer alone), and its other columns unchanged.
         ``counts`` holds rows: ``read``, ``empty_prompt``, ``no_answer``, ``too_long``, ``over_limit`` (left out by
         max_train_samples) and ``kept``; ``read`` is the sum of the others. They are logged as well, as a warning where
         rows were dropped. ``longest_prompt`` is that of the kept rows, in tokens.
@@ -236,12 +237,15 @@ def load_prompts(
     if several:
         notes.append(f"{several} rows have several right answers: rewards see the first, evaluation accepts each")
     made = {"prompt": prompts}
-    if any(item.solution is not None for item in items):
-        made["solution"] = [item.solution or "" for item in items]
+    if reading.answered or any(item.solution is not None for item in items):
+        made["solution"] = [_reference(item) for item in items]
     if reading.answered:
         made["answer"] = [item.golds[0] if item.golds else "" for item in items]
     taken = (reading.picked.prompt, reading.picked.answer, reading.picked.solution)
     used = {*made, *(name for name in taken if name)}
+    lost = [name for name in table.columns if name in made and name not in taken]
+    if lost:
+        notes.append(f"columns of the data that give way to what is made of others: {', '.join(lost)}")
     others, mixed = table.dataset(kept, used)
     logger.info(reading.said)
     for note in (*notes, *mixed):
@@ -249,6 +253,16 @@ def load_prompts(
     logger.log(logging.WARNING if len(usable) < len(table) else logging.INFO, summary)
     columns = {name: [values[row] for row in kept] for name, values in made.items()}
     return concatenate_datasets([others, Dataset.from_dict(columns)], axis=1), counts
+
+
+def _reference(item: Item) -> str:
+    """What rewards compare with unless they are told another column: the worked solution, or the answer alone. One
+    that ends in no answer or another than the row's is followed by it, or rewards would read a wrong one off its end.
+    """
+    answer, solution = next(iter(item.golds), ""), item.solution or ""
+    if not (answer and solution) or answer in (clean(solution), *golds(solution, worked=True)):
+        return solution or answer
+    return f"{solution}\n\n$\\boxed{{{answer}}}$"
 
 
 def _lengths(prompts: list, items: list[Item], table: Table, tokenizer: Any, variables: dict | None) -> list[int]:

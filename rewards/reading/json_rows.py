@@ -7,6 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+_WRAPPERS = (
+    *("data", "dataset", "rows", "examples", "instances", "questions", "problems", "items", "records"),
+    *("train", "test", "validation", "valid", "val", "dev", "eval"),
+)
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -46,7 +50,7 @@ def _lines(text: str, path: Path) -> list[dict]:
     rows = []
     for number, line in enumerate(lines, 1):
         if line.strip():
-            rows.append(_parse(line, path, number, cut=number == last and len(lines) == last))
+            rows.append(_parse(line, path, number, cut=number == last == len(lines) and line.lstrip()[0] == "{"))
             if not isinstance(rows[-1], dict):
                 raise ValueError(
                     f'{path}, line {number} must hold a JSON object such as {{"problem": ...}}; found {line[:100]}'
@@ -65,7 +69,9 @@ def _document(value: Any, path: Path, split: str) -> tuple[list[dict], list[str]
     """Rows of a file that is one JSON value and no array."""
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold JSON objects, one per row; found {str(value)[:100]}")
-    tables = {key: v for key, v in value.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    tables = {key: v for key, v in value.items() if _is_table(v)}
+    if len(tables) < len(value):  # one row may have lists of objects too, such as its choices
+        tables = {key: v for key, v in tables.items() if key.lower() in (*_WRAPPERS, split)}
     if split in tables or len(tables) == 1:
         key = split if split in tables else next(iter(tables))
         others = ", ".join(name for name in value if name != key)
@@ -76,7 +82,7 @@ def _document(value: Any, path: Path, split: str) -> tuple[list[dict], list[str]
             f"{path} has rows under several keys ({', '.join(tables)}) and none is called {split!r}: name one of them "
             "as the split, or write one file for each"
         )
-    if value and all(isinstance(v, list) for v in value.values()):
+    if value and all(isinstance(v, list) and not _is_chat(v) for v in value.values()):
         lengths = {key: len(v) for key, v in value.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -93,6 +99,15 @@ def _document(value: Any, path: Path, split: str) -> tuple[list[dict], list[str]
         keys = ", ".join(list(value)[:3])
         raise ValueError(f"{path} is one object with the keys {keys}, ...: write an array of objects, one a row")
     return [value], []
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is a list of objects that are no chat messages."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not _is_chat(value)
+
+
+def _is_chat(values: list) -> bool:
+    return any(isinstance(item, dict) and {"role", "from"} & set(item) for item in values[:1])
 
 
 def _parse(text: str, path: Path, line: int | None = None, cut: bool = False) -> Any:

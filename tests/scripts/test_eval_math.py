@@ -177,6 +177,14 @@ def test_a_series_of_checkpoints(run, rehearsal, data, tmp_path):
     assert found["versions"]["transformers"]
 
 
+def test_a_model_is_called_by_what_says_whose_it_is(tmp_path):
+    module, place = load_script("eval_math"), tmp_path / "run" / "model"
+    place.mkdir(parents=True)
+    for flags, label in (([], "run_model"), (["--name", "mine"], "mine")):
+        args = module.arguments(["--model", str(place), *flags])
+        assert module.models_of(args) == ({label: str(place)}, {})
+
+
 def test_input_that_cannot_work(run, rehearsal, data, tmp_path, capsys):
     with pytest.raises(SystemExit, match="put it in quotes"):
         run("--checkpoints", str(tmp_path / "nothing-*"), "--data", data, "--output", tmp_path)

@@ -70,7 +70,6 @@ def load(tmp_path, rows, tokenizer, **fields):
         (r"\boxed{}", ""),
         (r"\boxed{ }", ""),
         (r"\boxed{1} then \boxed{\frac{1}{2}", None),
-        (r"\boxed{1\}", None),
         (r"\boxedness{1}", None),
         (r"in a \boxed", None),
         ("no box {1}", None),
@@ -156,6 +155,21 @@ def test_the_answer_column_comes_before_the_box(tmp_path, tokenizer):
     assert data["answer"][:] == ["72", "8"]
     assert counts["no_answer"] == 1
     assert set(data.column_names) == {"question", "prompt", "solution", "answer"}
+
+
+def test_columns_that_give_way_are_told(tmp_path, tokenizer, caplog):
+    rows = [{"problem": "a", "answer": "old", "final_answer": "5", "prompt": "old"}]
+    data, _ = load(tmp_path, rows, tokenizer, problem_column="problem", answer_column="final_answer", system_prompt="")
+    assert data.to_list() == [
+        {"problem": "a", "prompt": [{"role": "user", "content": "a"}], "solution": "5", "answer": "5"}
+    ]
+    assert "columns of the data that give way to what is made of others: answer, prompt" in caplog.text
+
+
+def test_columns_of_several_kinds_reach_rewards_as_text(tmp_path, tokenizer, caplog):
+    data, _ = load(tmp_path, [{"problem": "a", "x": 1}, {"problem": "b", "x": "y"}], tokenizer)
+    assert data["x"][:] == ["1", '"y"']
+    assert "columns with values of several kinds are handed on as JSON text: x" in caplog.text
 
 
 def test_gsm8k_answers_are_what_follows_the_hashes(tmp_path, tokenizer):
@@ -312,3 +326,22 @@ def test_math_train_answers_come_out_of_the_solutions(tmp_path, tokenizer):
     assert (counts["read"], counts["no_answer"], counts["kept"]) == (7500, 2, 7498)
     derived = dict(zip(data["id"][:], data["answer"][:], strict=True))
     assert derived == {name: answer for name, answer in answers.items() if answer}
+
+
+@pytest.mark.parametrize(
+    ("row", "reference"),
+    [
+        ({"answer": 5}, "5"),
+        ({"answer": "5", "solution": r"so $\boxed{5}$"}, r"so $\boxed{5}$"),
+        ({"answer": "5", "solution": "so\n#### 5"}, "so\n#### 5"),
+        ({"answer": "5", "solution": "5"}, "5"),
+        ({"answer": "5", "solution": "We count."}, "We count.\n\n$\\boxed{5}$"),
+        ({"answer": "5", "solution": r"$\boxed{6}$"}, "$\\boxed{6}$\n\n$\\boxed{5}$"),
+        ({"answer": "text\n#### 5"}, "5"),
+        ({"choices": ["4", "5"], "answer": 1, "solution": r"$\boxed{5}$"}, "$\\boxed{5}$\n\n$\\boxed{B}$"),
+    ],
+)
+def test_what_rewards_read_ends_in_the_right_answer(tmp_path, tokenizer, row, reference):
+    data, _ = load(tmp_path, [{"problem": "2 + 3?"} | row], tokenizer)
+    assert data["solution"][:] == [reference]
+    assert data.features["solution"].dtype == data.features["answer"].dtype == "string"

@@ -9,28 +9,32 @@ from itertools import takewhile
 
 from rewards.reading.table import Table
 
-# Names in lower case without separators, the first that is there wins. A dot leads into objects.
+# The first name that is there wins, upper and lower case and separators aside. A dot leads into objects.
 PROMPT = ("prompt",)
-PROBLEM = ("problem", "question", "query", "instruction", "questionstem", "input", "inputs")
+PROBLEM = ("problem", "question", "query", "instruction", "question_stem", "input", "inputs")
 MESSAGES = ("messages", "conversations", "conversation")
-SYSTEM = ("system", "systemprompt")  # shown with messages
+SYSTEM = ("system", "system_prompt")  # shown with messages
 CONTEXT = ("body", "context", "passage", "article", "premise")
-CHOICES = ("choices", "options", "answerchoices", "multiplechoice")
+CHOICES = ("choices", "options", "answer_choices", "multiple_choice")
 ANSWER = (
-    *("answernumber", "answer", "finalanswer", "answers", "expectedanswer", "groundtruth", "answerkey", "correct"),
-    *("correctanswer", "correctoption", "correctchoice", "answerletter", "answeridx", "answerindex", "correctidx"),
-    *("correctindex", "cop", "golden", "gold", "target", "targets", "label"),
+    *("answer_number", "answer", "final_answer", "answers", "expected_answer", "ground_truth", "answer_key"),
+    *("correct", "correct_answer", "correct_option", "correct_choice", "correct_index", "correct_idx"),
+    *("answer_letter", "answer_index", "answer_idx", "cop", "golden", "gold", "target", "targets", "label"),
     *("reward_model.ground_truth", "verification_info.ground_truth"),
 )
+VERDICTS = ("correct", "gold", "golden", "target", "label")
 SOLUTION = ("solution", "solutions")
 # Choices in columns of their own: a name is one of these and a letter or number, such as option_a, opa, choice1, A.
 CHOICE_STEMS = ("", "option", "op", "opt", "choice", "ending")
+# Of these, the names without separators.
 RIGHT, WRONG = "correctanswer", ("incorrectanswer", "distractor")
 # Parts of a question that a model may need: where such a column is not shown, the reader says so.
+_TEXTS = "input instruction table story hypothesis dialogue document documents passages paragraph paragraphs code"
 PARTS = {
     **dict.fromkeys((*CHOICES, "endings"), "--choices_column"),
-    **dict.fromkeys((*CONTEXT, "input", "table", "story", "document", "hypothesis"), "--context_column"),
+    **dict.fromkeys((*CONTEXT, *_TEXTS.split()), "--context_column"),
     **dict.fromkeys(SYSTEM, "--system_prompt sets one for all"),
+    "history": "write all turns as messages in column prompt",
 }
 IMAGES = re.compile(r"(decoded|question)?(image|picture|figure)s?\d*$")
 _ONE_CHOICE = re.compile("(option|opt|choice|ending)([a-j]|[0-9])")
@@ -124,6 +128,11 @@ def pick(table: Table, columns: Columns) -> Picked:
         if found.problem:
             found.also.setdefault(found.prompt, []).append(found.problem)
         found.problem = None
+        if columns.context:
+            raise ValueError(
+                f"{table.name}: --context_column is shown with a problem, but prompts in column {found.prompt} are "
+                "used as they stand: add --prompt_column '' --problem_column NAME"
+            )
     elif found.problem is None and columns.prompt is None:
         found.prompt = _first(table, there, MESSAGES, found)
         found.system = _first(table, there, SYSTEM, found) if found.prompt else None
@@ -137,15 +146,16 @@ def pick(table: Table, columns: Columns) -> Picked:
 
 def unshown(table: Table, picked: Picked) -> list[str]:
     """A note for each column that looks like a part of the question and is not shown to the model."""
-    notes = []
+    notes, parts = [], {plain(part): flag for part, flag in PARTS.items()}
     for column in table.columns:
         name = plain(column)
-        flag = "no flag: models here read text only" if IMAGES.match(name) else PARTS.get(name)
+        flag = "no flag: models here read text only" if IMAGES.match(name) else parts.get(name)
         flag = flag or ("--choices_column" if _ONE_CHOICE.fullmatch(name) else None)
         if flag is None or column in picked.read:
             continue
         rows = sum(bool(value) for value in _cells(table, column))
         if rows:
+            flag += ", with --prompt_column ''" if picked.prompt and flag.endswith("_column") else ""
             notes.append(f"{table.name}: column {column} is not shown to the model ({rows} rows have one): {flag}")
     return notes
 
@@ -174,11 +184,18 @@ def _there(table: Table) -> str:
 
 def _first(table: Table, there: dict[str, str], names: tuple[str, ...], found: Picked) -> str | None:
     """The first column of these names that holds anything; the others are kept in `also`."""
-    present = [there.get(name, name if "." in name and table.has(name) else None) for name in names]
-    filled = [c for c in present if c and any(value is not None for value in table.column(c))]
+    present = [there.get(plain(name), name if "." in name and table.has(name) else None) for name in names]
+    usable = {c: _values(table, c) for c in present if c}
+    # truth values are an answer only where the name says so, and else a verdict
+    usable = {c: v for c, v in usable.items() if plain(c) not in VERDICTS or not any(isinstance(x, bool) for x in v)}
+    filled = [c for c, values in usable.items() if values]
     if filled:
         found.also[filled[0]] = filled[1:]
-    return filled[0] if filled else next((c for c in present if c), None)
+    return filled[0] if filled else next(iter(usable), None)
+
+
+def _values(table: Table, column: str) -> list:
+    return [value for value in table.column(column) if value is not None and value != ""]
 
 
 def _pick_context(found: Picked, table: Table, columns: Columns, there: dict[str, str]) -> None:
@@ -189,9 +206,11 @@ def _pick_context(found: Picked, table: Table, columns: Columns, there: dict[str
     texts = [
         there[name]
         for name in names
-        if name in there and any(isinstance(v, str) and v.strip() for v in table.column(there[name]))
+        if name in there
+        and there[name] != found.problem
+        and any(isinstance(v, str) and v.strip() for v in table.column(there[name]))
     ]
-    found.context = texts[0] if texts and texts[0] != found.problem else None
+    found.context = texts[0] if texts else None
 
 
 def _pick_choices(found: Picked, table: Table, columns: Columns, there: dict[str, str]) -> None:
@@ -220,7 +239,7 @@ def _pick_choices(found: Picked, table: Table, columns: Columns, there: dict[str
 def _fail(table: Table, columns: Columns, there: dict[str, str]) -> None:
     wanted = ", ".join(dict.fromkeys((columns.problem,) if columns.problem else PROBLEM))
     texts = [c for c in table.columns if any(isinstance(v, str) and v.strip() for v in table.column(c)[:100])]
-    hint = next((c for c in texts if plain(c) not in ANSWER and plain(c) != "id"), "NAME")
+    hint = next((c for c in texts if plain(c) not in map(plain, ANSWER) and plain(c) != "id"), "NAME")
     raise ValueError(
         f"{table.name} has neither a column of prompts ({', '.join((*PROMPT, *MESSAGES))}) nor one of problems "
         f"({wanted}); {_there(table)}. Name the right one, for example --problem_column {hint}"

@@ -69,7 +69,8 @@ def read_problems(table: Table, columns: Columns | None = None) -> Reading:
     # replies of a conversation are answers only where some of them mark one
     answered = bool(picked.answer or picked.right or picked.solution or any(answers))
     for item in items:
-        empty = not (item.prompt if isinstance(item.prompt, list) else item.problem.strip())
+        chat = isinstance(item.prompt, list) and bool(item.prompt)
+        empty = not (item.problem.strip() or (chat and item.single))
         item.left_out = "empty_prompt" if empty else "no_answer" if answered and not item.golds else ""
     return Reading(items, picked, notes, picked.describe(table.name, table.columns), answered)
 

@@ -20,6 +20,8 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
         ("a.jsonl", json.dumps(ROWS)),
         ("a.json", json.dumps(ROWS, indent=1)),
         ("a.json", json.dumps({"data": ROWS})),
+        ("a.json", json.dumps({"anything": ROWS})),
+        ("a.json", json.dumps({"version": 1, "Data": ROWS})),
         ("a.jsonl", json.dumps({"data": ROWS}, indent=2)),
         ("a.json", json.dumps({"train": [{"problem": "x"}], "test": ROWS})),
         ("a.json", json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]})),
@@ -30,12 +32,20 @@ def test_rows_are_those_of_the_file(name, text):
     rows, notes = json_rows(text, Path(name), "test")
     assert rows == ROWS
     assert [type(row["answer"]) for row in rows] == [int, float]
-    left = ["a.json: rows read from 'test' (not read: train)"] if "train" in text else []
+    others = [name for name in ("train", "version") if f'"{name}"' in text]
+    left = [f"a.json: rows read from '{'Data' if 'Data' in text else 'test'}' (not read: {n})" for n in others]
     assert [note for note in notes if "not read" in note] == left
 
 
 def test_one_object_is_one_row():
-    for name, text in (("a.json", json.dumps(ROWS[0], indent=1)), ("a.jsonl", json.dumps({"a": [1, 2]}))):
+    chat = {"prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "assistant", "content": "a"}]}
+    chosen = {"question": "q", "choices": [{"label": "A", "text": "x"}], "answer": "A"}
+    for name, text in (
+        ("a.json", json.dumps(ROWS[0], indent=1)),
+        ("a.jsonl", json.dumps({"a": [1, 2]})),
+        ("a.json", json.dumps(chat, indent=1)),
+        ("a.json", json.dumps(chosen, indent=1)),
+    ):
         assert json_rows(text, Path(name), "train")[0] == [json.loads(text)]
 
 

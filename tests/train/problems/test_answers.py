@@ -105,7 +105,7 @@ def test_the_kind_of_answer_can_be_said():
 
 def test_where_answers_might_be_is_said():
     table = Table("t", [{"problem": "p", "note": "n", "work": r"so \boxed{5}"}])
-    assert "has no column of answers (answernumber, answer, " in missing_answers(table, pick(table, Columns()))
+    assert "has no column of answers (answer_number, answer, " in missing_answers(table, pick(table, Columns()))
     assert (
         "columns found: problem, note, work. Name the right one, for example --answer_column work"
         in missing_answers(table, pick(table, Columns()))

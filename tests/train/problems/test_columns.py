@@ -90,3 +90,21 @@ def test_parts_of_the_question_that_are_not_shown_are_counted():
         "t: column option_d is not shown to the model (1 rows have one): --choices_column"
     ]
     assert [note.split()[2] for note in unshown(table, pick(table, Columns()))] == ["image", "table"]
+
+
+def test_verdicts_are_no_answers():
+    assert pick(Table("t", [{"prompt": "p", "label": True}, {"prompt": "p", "label": None}]), Columns()).answer is None
+    assert pick(Table("t", [{"problem": "p", "correct": True, "gold": "5"}]), Columns()).answer == "gold"
+    assert pick(Table("t", [{"problem": "p", "answer": True, "gold": "5"}]), Columns()).answer == "answer"
+
+
+def test_what_ready_prompts_do_not_show():
+    table = Table("t", [{"prompt": "p", "context": "c", "history": [["a", "b"]]}])
+    assert unshown(table, pick(table, Columns())) == [
+        "t: column context is not shown to the model (1 rows have one): --context_column, with --prompt_column ''",
+        "t: column history is not shown to the model (1 rows have one): write all turns as messages in column prompt",
+    ]
+    with pytest.raises(
+        ValueError, match="--context_column is shown with a problem.*--prompt_column '' --problem_column"
+    ):
+        pick(table, Columns(context="context"))
