@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from rewards import CrossTokenizer, FrozenBase, FrozenReward, JudgeReward, LocalJudge, ReferenceProbability
+from rewards.verifiable import ThinkFormat
 
 
 def same_tokenizer(a: PreTrainedTokenizerBase | None, b: PreTrainedTokenizerBase) -> bool:
@@ -33,6 +34,8 @@ def lend_models(
     for reward in rewards:
         if isinstance(reward, JudgeReward) and reward.judge is None:
             reward.judge = LocalJudge(frozen_base, tokenizer)
+        if isinstance(reward, ThinkFormat) and reward.tokenizer is None:
+            reward.tokenizer = tokenizer
         if not isinstance(reward, (FrozenReward, ReferenceProbability)):
             continue
         if reward.base is not None and reward.base.sharded:
