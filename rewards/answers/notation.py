@@ -31,6 +31,7 @@ _CHARACTERS = str.maketrans(
         "ℕ": r"\mathbb{N}",
         "ℚ": r"\mathbb{Q}",
         "ℂ": r"\mathbb{C}",
+        "٫": ".",
         "°": r"^\circ ",
         "…": r"\ldots ",
         "’": "'",
@@ -64,6 +65,8 @@ _REWRITTEN = [
         (r"\\(?:varnothing|O(?![A-Za-z]))|\\\{\s*\\\}", r"\\emptyset "),
         (r"\\(l|g)eqslant(?![A-Za-z])", r"\\\1e "),
         (r"\\(?:dots|cdots|dotsc)(?![A-Za-z])|\.\.\.+", r"\\ldots "),
+        (r"(?<=,)\s*\\ldots\s*(?=,)", r"\\text{dots}"),
+        (r"^\s*\\(?:text|mbox|textbf|mathrm)\s*\{\s*(-?\d[^{}]*)\}\s*$", r"\1"),
         (r"\\operatorname\*?\{(arc)?(sin|cos|tan|cot|sec|csc)\}", r"\\\1\2"),
         (r"\\(?:mathrm|mathit|mathbf|text|rm|operatorname)\s*\{\s*([eidπ])\s*\}", r"{\1}"),
         (r"\\(?:mathrm|mathit|rm)\s+([A-Za-z]|\\pi)(?![A-Za-z])", r"{\1}"),
@@ -77,6 +80,7 @@ _REWRITTEN = [
     )
 ]
 _BARE_NAME = re.compile(rf"(?<![\\A-Za-z{{])({_NAMES})(?![A-Za-z])|(?<=\{{)({_NAMES})(?=\}}|\s*[(+*/^-])")
+_DOUBLE_BRACES = re.compile(r"(?<!\\)\{\s*\{([^{}]*)(?<!\\)\}\s*\}")  # they double the parser's time
 _ROOT = re.compile(r"\\sqrt\s*\(([^()]*)\)")
 _UNICODE_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]|\\pi ?))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
@@ -97,6 +101,8 @@ def tidy(answer: str) -> str:
     text = re.sub(r"^\s*(?:\*\*|__)(.*?)(?:\*\*|__)\s*$", r"\1", text, flags=re.DOTALL)
     for pattern, replacement in _REWRITTEN:
         text = pattern.sub(replacement, text)
+    while (flat := _DOUBLE_BRACES.sub(r"{\1}", text)) != text:
+        text = flat
     text = _in_formulas(lambda part: _BARE_NAME.sub(lambda m: f"\\{m[1] or m[2]} ", part), text)
     text = _ROOT.sub(r"\\sqrt{\1}", text)
     text = _REPEATING.sub(_repeating, text)

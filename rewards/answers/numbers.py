@@ -29,6 +29,7 @@ from sympy import (
     exp,
     factorial,
     gamma,
+    log,
     nan,
     oo,
     pi,
@@ -170,7 +171,10 @@ def canonical(value: Expr) -> Expr:
             replaced[part] = part.args[0]
         else:
             replaced[part] = {"e": E, "i": I, "pi": pi}.get(part.name.lower()) or Symbol(part.name)
-    return value.xreplace(replaced)
+    # a logarithm to a base, which sympy would leave as it is
+    return value.xreplace(replaced).replace(
+        lambda part: isinstance(part, log) and len(part.args) == 2, lambda part: log(part.args[0]) / log(part.args[1])
+    )
 
 
 def zero(value: Expr) -> bool | None:

@@ -17,7 +17,7 @@ from rewards.answers.notation import tidy, unspaced, words
 from rewards.answers.numbers import BITS
 
 LENGTH = 1000  # characters; a longer answer is compared as a text only
-DEPTH = 25  # nested brackets; where there are more too
+DEPTH = 12  # nested brackets, each of which doubles the parser's time; where there are more too
 
 _LATEX = LatexExtractionConfig(boxed_match_priority=0)
 _BASED = re.compile(
@@ -31,7 +31,7 @@ _TIME = re.compile(r"(\d{1,2}):(\d\d)(?![\d:])")
 _DECIMAL_COMMA = re.compile(r"(-?\d+),(\d+)")
 # digits that are no one number, and what would be computed while it is read
 _APART = re.compile(
-    r"\d\s+\d|\\(?:d?binom|operatorname)(?=[^A-Za-z].*(?:\d{6}|[!^]\s*\{?\d|eye|zeros|ones|diag|stack))"
+    r"(?<![_^\d])\d+\s+\d|\\(?:d?binom|operatorname)(?=[^A-Za-z].*(?:\d{6}|[!^]\s*\{?\d|eye|zeros|ones|diag|stack))"
 )
 _POWER = re.compile(r"\^\s*|!")
 

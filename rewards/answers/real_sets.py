@@ -42,14 +42,17 @@ def same_real_set(a: Basic, b: Basic) -> bool:
 def _unknowns(value: Basic) -> set[str]:
     if isinstance(value, Relational):
         return {symbol.name for side in value.args for symbol in canonical(side).atoms(Symbol)}
-    if isinstance(value, (And, Or, Union, Intersection, Complement)):
+    if isinstance(value, (And, Or, Union, Intersection, Complement, FiniteSet)):
         return {name for part in value.args for name in _unknowns(part)}
     return set()
 
 
 def _ends(value: Basic) -> Iterator[Expr]:
     """The finite ends of all intervals in a set, as far as they are known."""
-    if isinstance(value, (Interval, FiniteSet)):
+    if _relations(value):
+        for part in value.args:
+            yield from _ends(part)
+    elif isinstance(value, (Interval, FiniteSet)):
         parts = value.args[:2] if isinstance(value, Interval) else value.args
         yield from (_number(x) for x in parts if not getattr(x, "is_infinite", False) and not x.has(oo))
     elif isinstance(value, (And, Or, Union, Intersection, Complement)):
@@ -65,14 +68,19 @@ def _ends(value: Basic) -> Iterator[Expr]:
         raise _NoRealSet
 
 
+def _relations(value: Basic) -> bool:
+    """Whether it is a list of inequalities: x < 1 or x > 3."""
+    return isinstance(value, FiniteSet) and all(isinstance(part, (Relational, And)) for part in value.args)
+
+
 def _contains(value: Basic, x: Expr) -> bool:
     if isinstance(value, Interval):
         low, high = _sign(x - _end(value.start)), _sign(x - _end(value.end))
         return (low >= (1 if value.left_open else 0)) and (high <= (-1 if value.right_open else 0))
+    if isinstance(value, (Union, Or)) or _relations(value):
+        return any(_contains(part, x) for part in value.args)
     if isinstance(value, FiniteSet):
         return any(_sign(x - _number(element)) == 0 for element in value.args)
-    if isinstance(value, (Union, Or)):
-        return any(_contains(part, x) for part in value.args)
     if isinstance(value, (Intersection, And)):
         return all(_contains(part, x) for part in value.args)
     if isinstance(value, Complement):

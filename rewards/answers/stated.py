@@ -6,7 +6,7 @@ import re
 
 _WINDOW = 400  # characters after "answer" in which it has to be, as it is said at once
 _SAID = re.compile(
-    r"\banswers?\b(?:\s*\*\*|\s*__)?(?:\s+to\s+[^.:\n]{0,80}?|(?:\s+[a-z]+){1,2}?)??\s*"
+    r"####\s*|\banswers?\b(?:\s*\*\*|\s*__)?(?:\s+to\s+[^.:\n]{0,80}?|(?:\s+[a-z]+){1,2}?)??\s*"
     r"(?::|=|\b(?:is|are|was|must be|should be|will be|would be|equals|becomes|comes out as|as)\b)\s*"
     r"(?:(?::|=|\b(?:therefore|thus|then|simply|just|exactly|clearly|equal to|given by|now|also|hence|is)\b,?)\s*)*",
     re.IGNORECASE,
@@ -102,7 +102,13 @@ def _is_answer(plain: str, goes_on: bool) -> bool:
 def is_bare(text: str) -> bool:
     r"""Whether a text is an answer and nothing around it: ``\frac12``, ``x=1 or x=2``, ``Evelyn``."""
     alone = text.strip()
-    if not alone or len(alone) > _WINDOW or "\n\n" in alone or (alone.count("$") > 2 and not _JOINED.search(alone)):
+    if (
+        not alone
+        or len(alone) > _WINDOW
+        or _SAID.search(alone)
+        or "\n\n" in alone
+        or (alone.count("$") > 2 and not _JOINED.search(alone))
+    ):
         return False
     return _WORD.search(_hidden(alone)) is None or re.fullmatch(r"[^\W\d_]+[.!]?", alone) is not None
 
@@ -111,7 +117,10 @@ def is_prose(text: str) -> bool:
     """Whether a text announces an answer, or has sentences with too many words to be an answer itself."""
     if _SAID.search(text):
         return True
-    return len(_WORD.findall(_hidden(text))) >= 5 and re.search(r"\.(?:\s|$)|\n", text.strip()) is not None
+    words, alone = len(_WORD.findall(_hidden(text))), text.strip()
+    if words and alone.endswith(".") and alone.count("$") % 2 == 0 and _FORMULA.search(alone):
+        return True
+    return words >= 5 and re.search(r"\.(?:\s|$)|\n", alone) is not None
 
 
 def _hidden(text: str) -> str:

@@ -1,8 +1,8 @@
 r"""Grading in worker processes: right, wrong, or ungraded, never silently wrong.
 
-Answers are found and compared by `rewards.answers`, as in the reward `accuracy`. That bounds what it computes and keeps
-no clock; should math-verify or sympy hang or die even so, it is in a process of its own that is killed and replaced, and
-the response is "ungraded", with the reason.
+Answers are found and compared by `rewards.answers`, as in the reward `accuracy`. That bounds what it computes and
+keeps no clock; should math-verify or sympy hang or die even so, it is in a process of its own that is killed and
+replaced, and the response is "ungraded", with the reason.
 """
 
 from __future__ import annotations
