@@ -67,7 +67,7 @@ def exact(value: Basic) -> Fraction | None:
         n = exact(value.args[0])
         if n is None or n.denominator != 1 or n < 0:
             return None
-        if n * math.log2(max(n, 2)) > BITS:
+        if n * math.log2(int(n) + 2) > BITS:
             raise TooLarge
         return Fraction(math.factorial(int(n)))
     return None
@@ -103,8 +103,8 @@ def _of_power(value: Pow) -> Fraction | None:
         return base ** int(power) if abs(base) != 1 else base ** (int(power) % 2)
     if base < 0 or power.denominator > 64:
         return None
-    parts = [_root(part, power.denominator) for part in (base.numerator, base.denominator)]
-    return None if None in parts else Fraction(*parts) ** power.numerator
+    numerator, denominator = (_root(part, power.denominator) for part in (base.numerator, base.denominator))
+    return None if numerator is None or denominator is None else Fraction(numerator, denominator) ** power.numerator
 
 
 def _root(n: int, k: int) -> int | None:

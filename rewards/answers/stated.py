@@ -31,9 +31,11 @@ _PLAIN = re.compile(rf"[-+−±~≈]?\s?{_ATOM}(?:\s?{_OPERATOR}\s?[-+−±]?\s?
 _BARE_FORMULA = re.compile(rf"(?<![\w.,\\$'’])(?:[A-Za-z]\w?\s?=\s?)?{_PLAIN.pattern}")
 _NUMBER = re.compile(r"(?<![A-Za-z\d.])[-+−]?\s?[(\[]?[$€£]?\.?\d|\\frac|[π√∞]")
 _COMMAND = re.compile(r"\\(?:begin|end|text[a-z]*|mbox|math[a-z]*|operatorname\*?)\s*\{[^{}]*\}|\\[A-Za-z]+")
+# A word of the sentence, unlike names of functions and products of variables: 2xy + ab.
 _WORD = re.compile(
-    r"(?<![A-Za-z{])(?=[A-Za-z]*[a-z])(?!(?:and|or|pi|sqrt|a?r?c?sin|a?r?c?cos|a?r?c?tan|cot|sec|csc|ln|log|exp|inf|infinity|np|percent|mod)\b)"
-    r"[A-Za-z]{2,}(?![A-Za-z])"
+    r"(?<![A-Za-z{])(?=[A-Za-z]*[a-z])"
+    r"(?!(?:and|or|pi|sqrt|a?r?c?sin|a?r?c?cos|a?r?c?tan|cot|sec|csc|ln|log|exp|inf|infinity|np|percent|mod)\b)"
+    r"(?:[A-Za-z]{4,}|(?<![\d(^_])(?<![-+*/=]\s)[A-Za-z]{2,3}(?!\s?[+*/^=)_]|\s-\s))(?![A-Za-z])"
 )
 _WORDS = re.compile(r"(?:\*\*|__|\")?\(?[A-Za-z][\w'-]*\)?(?:\s+[A-Za-z][\w'-]*){0,3}")
 TAIL = 20_000  # characters from the end in which a formula or number is looked for where no answer is announced

@@ -77,7 +77,8 @@ class Graders:
             boxed_only: a response without a box has no answer and is wrong.
             progress: show a progress bar.
         """
-        jobs, keys = {}, []
+        jobs: dict[tuple[str | None, tuple[str, ...]], None] = {}
+        keys = []
         for text, right in zip(responses, golds, strict=True):
             answer, wanted = final_answer(text, boxed_only), tuple(gold_answers(list(right)))
             keys.append((answer, wanted))
@@ -122,8 +123,7 @@ class Graders:
 
 class _Worker:
     def __init__(self):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen([sys.executable, str(WORKER)], **pipes)
+        self.process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.ready = False
 
     def ask(self, function: str, arguments: tuple, seconds: float) -> tuple:
