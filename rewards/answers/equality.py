@@ -15,7 +15,6 @@ from sympy import (
     Eq,
     Expr,
     FiniteSet,
-    Float,
     Interval,
     Mul,
     Ne,
@@ -70,7 +69,7 @@ def _same_reading(a: Reading, b: Reading, tolerance: float) -> bool:
     if a.value is None or b.value is None:
         return False
     try:
-        return _Comparison(tolerance).same(a.value, b.value)
+        return _Comparison(tolerance if a.decimal or b.decimal else 0.0).same(a.value, b.value)
     except TooLarge:
         return False  # beyond what is computed, only equal texts are equal
     except Exception as error:  # sympy raises whatever comes up in its depths, and no odd answer may end a training
@@ -120,9 +119,8 @@ class _Comparison:
         a, b = exact(gold), exact(answer)
         if a is not None and b is not None and a == b:
             return True
-        decimal = bool(self.tolerance) and (_has_float(gold) or _has_float(answer))
         if a is not None and b is not None:
-            return decimal and abs(a - b) <= Fraction(self.tolerance) * abs(a)
+            return abs(a - b) <= Fraction(self.tolerance) * abs(a)
         x, y = canonical(gold), canonical(answer)
         if x == y:
             return not x.has(S.NaN, S.ComplexInfinity)
@@ -130,7 +128,7 @@ class _Comparison:
             return False
         if x.free_symbols or y.free_symbols:
             return same_function(x, y)
-        if decimal and x.is_real and y.is_real:
+        if self.tolerance and x.is_real and y.is_real:
             return bool(abs((x - y).evalf()) <= self.tolerance * abs(x.evalf()))
         return zero(x - y) is True
 
@@ -208,10 +206,6 @@ def _percent(value: Expr) -> Expr | None:
         rest = [part for part in value.args if part != _PERCENT]
         return Mul(*rest, evaluate=False) if len(rest) != 1 else rest[0]
     return None
-
-
-def _has_float(value: Expr) -> bool:
-    return bool(value.atoms(Float))
 
 
 def _name(side) -> str | None:

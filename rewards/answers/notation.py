@@ -166,5 +166,5 @@ def _thousands(text: str) -> str:
     if found := _ONE_NUMBER.fullmatch(text):
         return found["before"] + re.sub("[, ]", "", found["number"]) + found["after"]
     if _SPACED_LIST.search(text) and not re.search(r"[()\[\]]", text):
-        return re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m[0].replace(",", ""), text)
+        return re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda m: m[0].replace(",", ""), text)
     return text

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from math_verify import LatexExtractionConfig, parse
-from sympy import Basic, Float, nan, zoo
+from sympy import Basic, nan, zoo
 from sympy.matrices import MatrixBase
 
 from rewards.answers.notation import tidy, unspaced, words
@@ -70,7 +70,7 @@ def read(answer: str) -> Reading:
         _enclosing(text),
         based,
         time.group() if time and int(time[1]) < 25 and int(time[2]) < 60 else None,
-        value is not None and bool(value.atoms(Float)),
+        re.search(r"\d\.\d", text) is not None,
         value,
     )
 
