@@ -102,7 +102,7 @@ def _is_answer(plain: str, goes_on: bool) -> bool:
 
 
 def is_bare(text: str) -> bool:
-    r"""Whether a text is an answer and nothing around it: ``\frac12``, ``x=1 or x=2``, ``Evelyn``."""
+    r"""Whether a text is an answer and nothing around it: ``\frac12``, ``x=1 or x=2``, ``\text{Evelyn}``."""
     alone = text.strip()
     if (
         not alone
@@ -112,7 +112,7 @@ def is_bare(text: str) -> bool:
         or (alone.count("$") > 2 and not _JOINED.search(alone))
     ):
         return False
-    return _WORD.search(_hidden(alone)) is None or re.fullmatch(r"[^\W\d_]+[.!]?", alone) is not None
+    return _WORD.search(_hidden(alone)) is None
 
 
 def is_prose(text: str) -> bool:

@@ -72,5 +72,7 @@ def test_gold_answer(reference, gold):
 
 
 def test_an_answer_alone_is_known_from_a_sentence():
-    assert all(is_bare(text) for text in (r"\sqrt2", "x=1 or x=2", "Evelyn", r"\text{no solution}", "-(ab + ac)"))
-    assert not any(is_bare(text) for text in ("It is 5", "5 apples", "The answer is 5", ""))
+    assert all(
+        is_bare(text) for text in (r"\sqrt2", "x=1 or x=2", r"\text{Evelyn}", r"\text{no solution}", "-(ab + ac)")
+    )
+    assert not any(is_bare(text) for text in ("It is 5", "Evelyn", "5 apples", "The answer is 5", ""))
