@@ -49,7 +49,7 @@ def boxed_answer(text: str) -> str | None:
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return None
-    last = _content(text, boxes[-1].end())[0]
+    last = _content(text, boxes[-1].end(), stray_backslash=True)[0]
     if not last:
         return None
     contents, start = [last], boxes[-1].start()
@@ -61,8 +61,12 @@ def boxed_answer(text: str) -> str | None:
     return ",".join(dict.fromkeys(contents))
 
 
-def _content(text: str, start: int) -> tuple[str | None, int]:
-    """Content of the box whose command ends at `start`, and where it ends; None of one that never closes."""
+def _content(text: str, start: int, stray_backslash: bool = False) -> tuple[str | None, int]:
+    r"""Content of the box whose command ends at `start`, and where it ends; None of one that never closes.
+
+    Args:
+        stray_backslash: ``\boxed{185\}`` is an answer with a backslash at its end, as no ``\{`` was there to be closed.
+    """
     opened = start + len(text[start:]) - len(text[start:].lstrip())
     if not text.startswith("{", opened):
         found = _BRACELESS_END.search(text, opened)
@@ -76,7 +80,6 @@ def _content(text: str, start: int) -> tuple[str | None, int]:
         escaped += {r"\{": 1, r"\}": -1}.get(token.group(), 0)
         if escaped < 0 and depth == 1 and stray is None:
             stray = token
-    if stray is None:
+    if stray is None or not stray_backslash:
         return None, len(text)
-    # "\boxed{185\}": a backslash that was left at the end of an answer, for no brace was opened that "\}" could close
     return text[opened + 1 : stray.start() + 1].strip(), stray.end()

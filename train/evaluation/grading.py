@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from tqdm.auto import tqdm
 
@@ -124,30 +125,32 @@ class Graders:
 class _Worker:
     def __init__(self):
         self.process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.requests = cast(IO[bytes], self.process.stdin)
+        self.replies = cast(IO[bytes], self.process.stdout)
         self.ready = False
 
     def ask(self, function: str, arguments: tuple, seconds: float) -> tuple:
         if not self.ready:
             self._wait_for_start()
         try:
-            self.process.stdin.write(json.dumps([function, arguments, seconds]).encode() + b"\n")
-            self.process.stdin.flush()
+            self.requests.write(json.dumps([function, arguments, seconds]).encode() + b"\n")
+            self.requests.flush()
         except BrokenPipeError:
             return None, self._end()
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        if not select.select([self.replies], [], [], seconds)[0]:
             return None, f"not done after {seconds:g} s"
-        reply = self.process.stdout.readline()
+        reply = self.replies.readline()
         return (json.loads(reply), "") if reply.endswith(b"\n") else (None, self._end())
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.replies.close()
         with contextlib.suppress(BrokenPipeError):  # what was not flushed, no one will read
-            self.process.stdin.close()
+            self.requests.close()
 
     def _wait_for_start(self) -> None:
-        started = select.select([self.process.stdout], [], [], STARTING)[0] and self.process.stdout.readline()
+        started = select.select([self.replies], [], [], STARTING)[0] and self.replies.readline()
         if not started:
             raise RuntimeError(
                 f"a grading process did not start ({WORKER}): install math-verify for {sys.executable}, or use fewer "

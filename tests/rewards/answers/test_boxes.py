@@ -15,7 +15,7 @@ from rewards.answers import box_start, boxed_answer, has_box, last_boxed
         (r"\boxed 5", "5"),
         (r"$\boxed5$ and so on", "5"),
         (r"It is \boxed 5. Then more.", "5"),
-        (r"\boxed{185\}", "185\\"),
+        (r"\boxed{185\}", None),
         (r"\boxed{5} \boxed{", None),
         (r"\boxed{5}, wait, \boxed{7", None),
         (r"\boxed{\{1,2\}", None),
@@ -42,6 +42,8 @@ def test_last_boxed(text, content):
         (r"\boxed{1} and \boxed{ }", None),
         (r"\boxed{1} and \boxed{2", None),
         (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed{185\}", "185\\"),
+        (r"\boxed{\{1,2\}", None),
     ],
 )
 def test_boxed_answer(text, answer):
