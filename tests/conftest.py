@@ -5,10 +5,8 @@ import json
 
 import pytest
 import torch
-from limits import LIMIT
 from tiny_models import PROBLEMS, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
-from rewards import answers
 from train.tasks.rehearsal_model import make_rehearsal_model
 
 
@@ -17,12 +15,6 @@ def pytest_collection_finish():
     is there before the first test is never searched again."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def _time_for_answers(monkeypatch):
-    """The rewards give an answer five seconds to be parsed, which a busy machine can need for an easy one."""
-    monkeypatch.setattr(answers, "_SECONDS", LIMIT)
 
 
 @pytest.fixture(scope="module")

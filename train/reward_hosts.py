@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rewards import CrossTokenizer, FrozenBase, FrozenReward, JudgeReward, LocalJudge, ReferenceProbability
 from rewards.frozen.messages import read_template_kwargs
+from rewards.verifiable import ThinkFormat
 
 
 def same_tokenizer(a: PreTrainedTokenizerBase | None, b: PreTrainedTokenizerBase) -> bool:
@@ -40,6 +41,8 @@ def lend_models(
             reward.judge = LocalJudge(frozen_base, tokenizer)
         if isinstance(reward, JudgeReward):
             reward.asked_judge().lend_variables(variables)
+        if isinstance(reward, ThinkFormat) and reward.tokenizer is None:
+            reward.tokenizer = tokenizer
         if not isinstance(reward, (FrozenReward, ReferenceProbability)):
             continue
         if reward.base is not None and reward.base.sharded:

@@ -1,0 +1,41 @@
+"""Whether a response is right: one extraction and one equality, for rewards and for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewards.answers.boxes import boxed_answer, has_box
+from rewards.answers.equality import matches
+from rewards.answers.stated import is_prose, stated_answer
+
+
+def final_answer(text: str, boxed_only: bool = False) -> str | None:
+    r"""The answer that a text ends with, as it is written there; None where it has none.
+
+    Args:
+        boxed_only: a text without a box has no answer.
+    """
+    if has_box(text):
+        return boxed_answer(text)
+    return None if boxed_only else stated_answer(text)
+
+
+def gold_answer(reference: str | float | None) -> str | None:
+    r"""The right answer in a reference: of a worked solution its last box or what follows ``####``, of a text with
+    an announced answer ("The answer is 5.") that, else the whole text. None where it has no answer."""
+    text = "" if reference is None else str(reference)
+    if has_box(text):
+        return boxed_answer(text)
+    text = text.rsplit("####", 1)[-1].strip()
+    return (stated_answer(text) if is_prose(text) else None) or text or None
+
+
+def gold_answers(reference: str | float | Sequence | None) -> list[str]:
+    """`gold_answer` of a reference, or of each of a list of alternatives; those without an answer left out."""
+    several = reference if isinstance(reference, (list, tuple)) else [reference]
+    return [gold for gold in map(gold_answer, several) if gold]
+
+
+def is_right(answer: str | None, golds: Sequence[str], tolerance: float = 0.0) -> bool:
+    """Whether an answer matches one of the gold answers; several boxes may also hold several of them, all right."""
+    return answer is not None and any(matches(answer, gold, tolerance) for gold in golds)
