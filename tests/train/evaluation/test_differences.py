@@ -269,15 +269,15 @@ def test_a_control_of_another_model_is_told():
 @pytest.mark.parametrize(
     "metric, start, limit, sign",
     [
-        ("completions__mean_length", 100, 100 * LIMITS.watch_length[0], "tokens at the end, 100.0 at the start"),
-        ("completions__mean_length", 100, 100 * LIMITS.watch_length[1], "tokens at the end, 100.0 at the start"),
+        ("completions__mean_length", 100, 100 * LIMITS.watch_length[0], "tokens, 100.0 at the start"),
+        ("completions__mean_length", 100, 100 * LIMITS.watch_length[1], "tokens, 100.0 at the start"),
         (
             "completions__repetition_rate",
             0.25,
             0.25 + LIMITS.watch_repetition,
-            "of the 4-grams repeat at the end, 0.25",
+            "of the 4-grams repeat, 0.25",
         ),
-        ("completions__eos_rate", 0.75, 0.75 - LIMITS.watch_eos, "of the responses end at the end, 0.75"),
+        ("completions__eos_rate", 0.75, 0.75 - LIMITS.watch_eos, "of the responses end, 0.75"),
     ],
 )
 def test_a_change_is_a_sign_beyond_its_limit_and_not_on_this_side_of_it(metric, start, limit, sign):

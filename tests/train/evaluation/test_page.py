@@ -140,7 +140,7 @@ def test_a_run_by_hand():
     ]
     assert [x for x in text.splitlines() if x.startswith("- ")] == [
         "- Step 4, watch eos: they do not end.",
-        "- Sign of a collapse: 0.50 of the 4-grams repeat at the end, 0.10 at the start.",
+        "- Sign of a collapse: 0.50 of the 4-grams repeat, 0.10 at the start.",
         "- Best checkpoint: checkpoint-4.",
     ]
 
