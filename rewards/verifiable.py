@@ -17,6 +17,7 @@ from trl.rewards import think_format_reward
 
 from rewards.answers import final_answer, gold_answers, has_box, is_right, last_boxed
 from rewards.frozen.encoding import encode_prompt, response_text
+from rewards.frozen.messages import Rendering
 
 _PROMPT_END = 16  # tokens at the end of a prompt, among which "<think>" is looked for
 
@@ -51,21 +52,30 @@ class ThinkFormat:
     def __init__(self, opened: bool | None = None, tokenizer=None):
         self.opened, self.tokenizer = opened, tokenizer
 
-    def __call__(self, completions: Sequence, prompts: Sequence | None = None, completion_ids=None, **columns):
-        """TRL's reward-function interface: one of 0.0 and 1.0 a completion."""
+    def __call__(
+        self,
+        completions: Sequence,
+        prompts: Sequence | None = None,
+        completion_ids=None,
+        rendering: Sequence[Rendering] | None = None,
+        **columns,
+    ):
+        """TRL's reward-function interface: one of 0.0 and 1.0 a completion. The column `rendering`, which this project's
+        trainers add, says how each prompt was rendered (a template may open ``<think>`` in some settings only)."""
         texts = [response_text(completion) for completion in completions]
         if self.opened is not None or prompts is None:
             opened = [bool(self.opened)] * len(texts)
         else:
-            opened = [self._opens(prompt) for prompt in prompts]
+            renderings: Sequence[Rendering] = rendering or [{}] * len(prompts)
+            opened = [self._opens(prompt, how) for prompt, how in zip(prompts, renderings, strict=True)]
         whole = ["<think>" * inside + text for text, inside in zip(texts, opened, strict=True)]
         return think_format_reward(as_messages(whole))
 
-    def _opens(self, prompt: str | list[dict]) -> bool:
+    def _opens(self, prompt: str | list[dict], rendering: Rendering) -> bool:
         if isinstance(prompt, str):
             end = prompt
         elif self.tokenizer is not None and self.tokenizer.chat_template is not None:
-            end = self.tokenizer.decode(encode_prompt(self.tokenizer, prompt)[-_PROMPT_END:])
+            end = self.tokenizer.decode(encode_prompt(self.tokenizer, prompt, **rendering)[-_PROMPT_END:])
         else:
             end = response_text(prompt[-1:]) if prompt and prompt[-1]["role"] == "assistant" else ""
         return end.rstrip().endswith("<think>")

@@ -65,7 +65,7 @@ def _content(text: str, start: int, stray_backslash: bool = False) -> tuple[str 
     r"""Content of the box whose command ends at `start`, and where it ends; None of one that never closes.
 
     Args:
-        stray_backslash: ``\boxed{185\}`` is an answer that ends in a backslash, as there was no ``\{`` to close.
+        stray_backslash: ``\boxed{185\}`` is an answer with a backslash at its end, as no ``\{`` is there to close.
     """
     opened = start + len(text[start:]) - len(text[start:].lstrip())
     if not text.startswith("{", opened):

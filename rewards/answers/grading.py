@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewards.answers.boxes import boxed_answer, has_box
+from rewards.answers.boxes import boxed_answer, has_box, last_boxed
 from rewards.answers.equality import matches
 from rewards.answers.stated import is_prose, stated_answer
 
@@ -31,9 +31,15 @@ def gold_answer(reference: str | float | None) -> str | None:
 
 
 def gold_answers(reference: str | float | Sequence | None) -> list[str]:
-    """`gold_answer` of a reference, or of each of a list of alternatives; those without an answer left out."""
+    """`gold_answer` of a reference, or of each of a list of alternatives; those without an answer left out. Of boxes
+    that give one answer together the last alone counts too, since it is all that MATH's own grader takes."""
     several = reference if isinstance(reference, (list, tuple)) else [reference]
-    return [gold for gold in map(gold_answer, several) if gold]
+    golds: list[str] = []
+    for one in several:
+        if gold := gold_answer(one):
+            last = last_boxed(one) if isinstance(one, str) and has_box(one) else None
+            golds += [gold, last or gold]
+    return list(dict.fromkeys(golds))
 
 
 def is_right(answer: str | None, golds: Sequence[str], tolerance: float = 0.0) -> bool:

@@ -112,7 +112,8 @@ def is_bare(text: str) -> bool:
         or (alone.count("$") > 2 and not _JOINED.search(alone))
     ):
         return False
-    return _WORD.search(_hidden(alone)) is None
+    # a product of variables has no vowel: xy, unlike "no"
+    return _WORD.search(_hidden(alone)) is None or re.fullmatch("[b-df-hj-np-tv-z]{2,3}", alone) is not None
 
 
 def is_prose(text: str) -> bool:

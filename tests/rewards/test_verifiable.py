@@ -58,6 +58,16 @@ def test_think_format_where_the_prompt_has_opened_it(text, value):
     assert ThinkFormat()(prompts=[begun], completions=[text]) == [value]
 
 
+def test_think_format_follows_each_rows_rendering():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{% if enable_thinking %}<think>{% endif %}"
+    prompts = [[{"role": "user", "content": "What is 2?"}]] * 2
+    rendering = [{"chat_template_kwargs": {"enable_thinking": thinks}} for thinks in (True, False)]
+    score = ThinkFormat(tokenizer=tokenizer)
+    assert score(prompts=prompts, completions=["a</think>b"] * 2, rendering=rendering) == [1.0, 0.0]
+    assert score(prompts=prompts, completions=["<think>a</think>b"] * 2, rendering=rendering) == [0.0, 1.0]
+
+
 @pytest.mark.parametrize(
     "text, solution, value",
     [

@@ -36,6 +36,7 @@ def test_what_follows_an_answer_is_no_part_of_it(answer, sign):
         (r"So it is $1-\frac{1}{\mathrm e}$.", r"1-\frac{1}{\mathrm e}"),
         (r"\frac12", r"\frac12"),
         ("2xy + 10x", "2xy + 10x"),
+        ("xy", "xy"),
         ("no number", None),
         ("", None),
     ],
