@@ -60,8 +60,8 @@ class ThinkFormat:
         rendering: Sequence[Rendering] | None = None,
         **columns,
     ):
-        """TRL's reward-function interface: one of 0.0 and 1.0 a completion. The column `rendering`, which this project's
-        trainers add, says how each prompt was rendered (a template may open ``<think>`` in some settings only)."""
+        """TRL's reward-function interface: one of 0.0 and 1.0 a completion. The column `rendering`, which this
+        project's trainers add, says how each prompt was rendered: a template may open ``<think>`` in some settings."""
         texts = [response_text(completion) for completion in completions]
         if self.opened is not None or prompts is None:
             opened = [bool(self.opened)] * len(texts)

@@ -33,7 +33,7 @@ def gold_answer(reference: str | float | None) -> str | None:
 def gold_answers(reference: str | float | Sequence | None) -> list[str]:
     """`gold_answer` of a reference, or of each of a list of alternatives; those without an answer left out. Of boxes
     that give one answer together the last alone counts too, since it is all that MATH's own grader takes."""
-    several = reference if isinstance(reference, (list, tuple)) else [reference]
+    several: Sequence = reference if isinstance(reference, (list, tuple)) else [reference]
     golds: list[str] = []
     for one in several:
         if gold := gold_answer(one):

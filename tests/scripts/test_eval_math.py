@@ -207,7 +207,8 @@ def test_variables_of_the_chat_template_reach_samples_and_endorm(rehearsal, data
     given = ["--chat_template_kwargs", '{"enable_thinking": false}', "--endorm", model, "--cache", tmp_path / "cache"]
     facts = run(*flags(model, data, tmp_path / "out", *given))
     assert facts["settings"]["chat_template_kwargs"] == {"enable_thinking": False}
-    settings = json.loads((tmp_path / "out/model/math500.samples.settings.json").read_text())
+    (saved,) = (tmp_path / "out").glob("*/math500.samples.settings.json")
+    settings = json.loads(saved.read_text())
     assert settings["chat_template_kwargs"] == {"enable_thinking": False}
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = [json.loads(line) for line in (data / "math500.jsonl").read_text().splitlines()]
