@@ -83,14 +83,7 @@ def named(first: str, second: str) -> Verdict:
     names |= {first.lower(): 1.0, second.lower(): -1.0}
     if first[start:] and second[start:]:
         names |= {first[start:].lower(): 1.0, second[start:].lower(): -1.0}
-
-    def verdict(row: dict, label: str | None) -> float:
-        said = _word(row.get(label or ""))
-        if said not in names:
-            raise NoVerdict(said)
-        return names[said]
-
-    return verdict
+    return one_of(names)
 
 
 def one_of(values: dict[str, float]) -> Verdict:

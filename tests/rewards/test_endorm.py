@@ -86,10 +86,10 @@ def test_sum_without_discount_telescopes():
         assert len(s.q) == len(response)
 
 
-def test_equals_the_seed_documents_loop():
+def test_equals_a_plain_loop_written_by_others():
     path = SHARED / "reference" / "seed_reward.py"
     if not path.exists():
-        pytest.skip("the seed document's scorer is not at hand")
+        pytest.skip("the reference scorer, a plain loop over tokens, is not on this machine")
     spec = importlib.util.spec_from_file_location("seed_reward", path)
     spec.loader.exec_module(seed := importlib.util.module_from_spec(spec))
     tokenizer = tiny_tokenizer()

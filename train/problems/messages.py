@@ -13,7 +13,8 @@ class MessageError(ValueError):
 
 
 def read_messages(value: Any) -> list[dict]:
-    """Messages with role and content, from a list or its JSON text; those that have both are kept as they are.
+    """Messages with role and content, from a list or its JSON text; those that have both are kept as they are, and so
+    are calls of tools, which need no content.
 
     Raises:
         MessageError: no list of messages, or an unknown speaker.
@@ -25,7 +26,7 @@ def read_messages(value: Any) -> list[dict]:
             raise MessageError(f"found {str(value)[:200]}") from error
     if not (isinstance(value, list) and value and all(isinstance(m, dict) for m in value)):
         raise MessageError(f"found {str(value)[:200]}")
-    if all("role" in m and "content" in m for m in value):
+    if all("role" in m and ("content" in m or m.get("tool_calls")) for m in value):
         return value
     if all(m.get("from") in _ROLES and "value" in m for m in value):
         return [{"role": _ROLES[m["from"]], "content": m["value"]} for m in value]
@@ -52,7 +53,7 @@ def asked(messages: list[dict]) -> tuple[str, str]:
     turns = [m for m in messages if m["role"] != "system"]
     if len(turns) != 1 or turns[0]["role"] != "user":
         return message_text(turns[-1]) if turns else "", "more than one turn" if turns else "no message of the user"
-    content = turns[0]["content"]
+    content = turns[0].get("content")
     if isinstance(content, list) and any(isinstance(part, dict) and part.get("type") != "text" for part in content):
         return message_text(turns[0]), "parts that are no text"
     return message_text(turns[0]), ""
@@ -60,7 +61,7 @@ def asked(messages: list[dict]) -> tuple[str, str]:
 
 def message_text(message: dict) -> str:
     """A message's text: its content, or the text among the parts of its content."""
-    content = message["content"]
+    content = message.get("content")
     if isinstance(content, list):
         return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
     return "" if content is None else str(content)

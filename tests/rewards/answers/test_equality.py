@@ -129,7 +129,7 @@ def test_a_decimal_is_what_is_written_unless_a_tolerance_is_given():
 
 def test_what_sympy_cannot_do_is_said_and_counts_as_different(caplog, monkeypatch):
     def broken(*args):
-        raise NotImplementedError("deep in sympy")
+        raise TypeError("deep in sympy")
 
     monkeypatch.setattr("rewards.answers.equality.exact", broken)
     assert not matches("41", "43")

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from preference_rows import assistant, system, user
 from trl import extract_prompt
 
 from rewards.preferences.messages import (
@@ -15,19 +16,6 @@ from rewards.preferences.messages import (
     transcript_messages,
     with_history,
 )
-
-
-def user(text):
-    return {"role": "user", "content": text}
-
-
-def assistant(text):
-    return {"role": "assistant", "content": text}
-
-
-def system(text):
-    return {"role": "system", "content": text}
-
 
 TURNS = [user("one"), assistant("two"), user("three")]
 

@@ -18,6 +18,14 @@ def test_both_ways(value):
     assert without_reply(read_messages(value)) == (CHAT[:2], "a")
 
 
+def test_a_call_of_a_tool_needs_no_content():
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
+    turns = [CHAT[1], call, {"role": "tool", "content": "2"}]
+    assert read_messages(turns) == turns
+    assert message_text(call) == ""
+    assert not are_messages([CHAT[1], {"role": "assistant"}])
+
+
 def test_messages_that_are_none_are_refused():
     for value in (
         "q",
