@@ -226,13 +226,16 @@ def load_prompts(
             f"{', '.join(table.columns)}); --solution_column '' stops reading boxed answers"
         )
     column = reading.picked.prompt
-    if column and not chat:
+    if column and not chat and getattr(tokenizer, "chat_template", None):
         notes.append(
             f"column {column} is text and used as it stands, without a chat template; to have the prompt made of it: "
             f"--prompt_column '' --problem_column {column}"
         )
     if not reading.answered and args.answer_column != "":
-        notes.append(f"rewards will see no answers: {missing_answers(table, reading.picked)}")
+        if set(table.columns) > reading.picked.read:
+            notes.append(f"rewards will see no answers: {missing_answers(table, reading.picked)}")
+        else:
+            logger.info("rewards will see no answers: the data has prompts alone")
     several = sum(len(items[row].golds) > 1 for row in kept)
     if several:
         notes.append(f"{several} rows have several right answers: rewards see the first, evaluation accepts each")

@@ -1,5 +1,6 @@
 """Prompts for RL: boxed answers, column choice, what is dropped and how it is counted."""
 
+import copy
 import gzip
 import json
 import logging
@@ -155,6 +156,18 @@ def test_the_answer_column_comes_before_the_box(tmp_path, tokenizer):
     assert data["answer"][:] == ["72", "8"]
     assert counts["no_answer"] == 1
     assert set(data.column_names) == {"question", "prompt", "solution", "answer"}
+
+
+@pytest.mark.parametrize("template, warnings", [(None, []), ("{{ messages }}", ["used as it stands"])])
+def test_text_prompts_alone_are_nothing_to_warn_of_but_beside_a_chat_template(
+    template, warnings, tmp_path, tokenizer, caplog
+):
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = template
+    with caplog.at_level(logging.WARNING, logger="train.prompts"):
+        load(tmp_path, [{"prompt": "1 + 1 ="}], own)
+    assert len(caplog.records) == len(warnings)
+    assert all(words in caplog.text for words in warnings)
 
 
 def test_columns_that_give_way_are_told(tmp_path, tokenizer, caplog):
