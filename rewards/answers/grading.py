@@ -32,13 +32,14 @@ def gold_answer(reference: str | float | None) -> str | None:
 
 def gold_answers(reference: str | float | Sequence | None) -> list[str]:
     """`gold_answer` of a reference, or of each of a list of alternatives; those without an answer left out. Of boxes
-    that give one answer together the last alone counts too, since it is all that MATH's own grader takes."""
+    that give one answer together the last alone comes first and counts as well: it is all that MATH's own grader
+    takes."""
     several: Sequence = reference if isinstance(reference, (list, tuple)) else [reference]
     golds: list[str] = []
     for one in several:
         if gold := gold_answer(one):
             last = last_boxed(one) if isinstance(one, str) and has_box(one) else None
-            golds += [gold, last or gold]
+            golds += [last or gold, gold]
     return list(dict.fromkeys(golds))
 
 

@@ -26,14 +26,13 @@ class AnswerError(ValueError):
 
 def final_answer(text: str) -> str | None:
     r"""The answer that a worked solution ends with: what follows a last line's ``####`` (GSM8K), else the content of
-    its last ``\boxed{}`` (`rewards.answers.boxed_answer`), else what follows "answer is" in its last line. None where
-    there is none."""
+    its last ``\boxed{}``, else what follows "answer is" in its last line. None where there is none."""
     lines = [line for line in text.strip().split("\n") if line.strip()]
     before, marked, after = lines[-1].rpartition("####") if lines else ("", "", "")
     if marked and (not before or before[-1].isspace()):
         return after.strip() or None
     if has_box(text):
-        return boxed_answer(text)
+        return last_boxed(text) or None
     found = _ANSWER_IS.search(lines[-1]) if lines else None
     return found[1].strip() if found else None
 
@@ -122,10 +121,9 @@ def golds(value: Any, whole: bool = False, worked: bool = False, told: Counter |
         return golds([value.get(key) for key in keys], whole, worked, told)
     elif isinstance(value, str):
         text = _of_text(value, worked, told)
-        # MATH's own grader takes the last of two boxes that are one answer
-        last = clean(last_boxed(value) or "")
-        if last and final_answer(value) == boxed_answer(value):
-            return tuple(dict.fromkeys((text, last))) if text else ()
+        # two boxes that are one answer: MATH's own answer is the last of them, and all of them are right too
+        if text and has_box(value) and final_answer(value) == last_boxed(value):
+            return tuple(dict.fromkeys((text, clean(boxed_answer(value) or "") or text)))
     else:
         raise AnswerError(f"a {type(value).__name__}, {str(value)[:100]}")
     return (text,) if text else ()

@@ -70,7 +70,7 @@ def test_fractions_at_the_end_of_a_sentence():
 
 def test_of_two_boxes_that_are_one_answer_the_list_and_the_last_count():
     solution = r"We get $\boxed{(-2,18)}$ and $\boxed{(8,38)}$."
-    assert gold_answers(solution) == ["(-2,18),(8,38)", "(8,38)"]
+    assert gold_answers(solution) == ["(8,38)", "(-2,18),(8,38)"]
     rights = [is_right(final_answer(text), gold_answers(solution)) for text in (solution, r"\boxed{(8,38)}")]
     assert rights == [True, True]
     assert not is_right("(-2,18)", gold_answers(solution))

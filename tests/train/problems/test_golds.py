@@ -50,7 +50,7 @@ from train.problems.golds import AnswerError, clean, final_answer, golds, is_exp
         (r"\(x + 1\)", ("x + 1",)),
         (r"\(x\) or \(y\)", (r"\(x\) or \(y\)",)),
         (r"so $\boxed{3}$ and then \boxed{\frac{1}{2}}", (r"\frac{1}{2}",)),
-        (r"so $\boxed{3}$ and $\boxed{4}$.", ("3,4", "4")),
+        (r"so $\boxed{3}$ and $\boxed{4}$.", ("4", "3,4")),
         ("We add.\n#### 5\nThe answer is: 5", ("5",)),
         ("Therefore, the answer is 5.", ("5",)),
         ("proof", ()),
