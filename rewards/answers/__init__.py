@@ -10,6 +10,7 @@ The answer of a text:
   earlier answer back.
 - Boxes with nothing but ",", ";", "and", "or" or a space between them are one list: ``1,2`` of
   ``\boxed{1} and \boxed{2}``. All of a gold answer with several parts has to be there, and nothing else, in any order.
+  Of a reference solution with such boxes the last alone is right too, as MATH's own grader has it.
 - Without any box, what follows the last "answer is", "answer:" and the like; without that, the last formula or number.
   A full stop, comma or reason after it is no part of it. How much text follows does not matter.
 

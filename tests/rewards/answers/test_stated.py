@@ -8,7 +8,7 @@ from rewards.answers.stated import is_bare, stated_answer
 
 @pytest.mark.parametrize("sign", [".", ",", "!", ";", "", " ", ".\n", ". I hope it is correct.", ", as claimed."])
 @pytest.mark.parametrize(
-    "answer", ["2/3", "12 - 5", "-3/4", "0.5", "1,000", "2^10", "x = 5", "(2, 3)", r"\frac{2}{3}"]
+    "answer", ["2/3", "12 - 5", "-3/4", "0.5", "1,000", "2^10", "x = 5", "(2, 3)", r"\frac{2}{3}", r"\$32,\!348"]
 )
 def test_what_follows_an_answer_is_no_part_of_it(answer, sign):
     assert stated_answer(f"So the answer is {answer}{sign}") == answer
