@@ -85,8 +85,8 @@ class DataArguments:
     answer_column: str | None = field(
         default=None,
         metadata={
-            "help": "Column with the final answer, or a field of one (reward_model.ground_truth). Default answer, "
-            "final_answer, expected_answer, ... Empty: do not read one."
+            "help": "Column with the final answer, or a field of one (reward_model.ground_truth). Default: the first "
+            "that holds anything of answer_number, answer, final_answer, ... (train/problems/README.md). Empty: none."
         },
     )
     prompt_format: str = field(

@@ -11,6 +11,7 @@ The answer of a text:
 - Boxes with nothing but ",", ";", "and", "or" or a space between them are one list: ``1,2`` of
   ``\boxed{1} and \boxed{2}``. All of a gold answer with several parts has to be there, and nothing else, in any order.
   Of a reference solution with such boxes the last alone is right too, as MATH's own grader has it.
+- In a reference solution what follows ``####`` in the last line (GSM8K) goes before any box.
 - Without any box, what follows the last "answer is", "answer:" and the like; without that, the last formula or number.
   A full stop, comma or reason after it is no part of it. How much text follows does not matter.
 
@@ -22,16 +23,17 @@ Two answers are equal if their tidied texts are, or else the values that math-ve
 - A per cent sign may be a unit or a factor: 50 % is 50 and 1/2. Units and the degree sign are not compared.
 - 2516_8 is a number in base 8. Without a base, the other's digits are taken in the same one.
 - 1,000 is a number and 1,22 a list, or 1.22 where the other is written with a decimal point.
-- ``(1,2)`` is an open interval or a pair, in this order; ``1,2`` may stand for it, ``\{1,2\}`` and ``[1,2]`` not.
+- ``(1,2)`` is an open interval or a pair, whose order matters; ``1,2`` may stand for it in that order, ``\{1,2\}`` and
+  ``[1,2]`` not. Without brackets the order of a list does not matter.
 - ``x=5`` is 5. Words are compared as words, without regard to case.
-- What would need a number of over 200,000 bits, or has over 1,000 characters, is compared as a text only, and sums,
-  products, integrals and limits as they stand.
+- What would need a number of over 200,000 bits, or has over 1,000 characters, is compared as a text only. Sums,
+  products, integrals and limits are not computed: they are equal if they are written alike.
 """
 
 from rewards.answers.boxes import box_start, boxed_answer, has_box, last_boxed
 from rewards.answers.clusters import answer_reader, cluster_answers, equivalent, extract_answer
 from rewards.answers.equality import matches
-from rewards.answers.grading import final_answer, gold_answer, gold_answers, is_right
+from rewards.answers.grading import final_answer, gold_answer, gold_answers, is_right, marked_answer
 
 __all__ = [
     "answer_reader",
@@ -46,5 +48,6 @@ __all__ = [
     "has_box",
     "is_right",
     "last_boxed",
+    "marked_answer",
     "matches",
 ]

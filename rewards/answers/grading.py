@@ -20,13 +20,23 @@ def final_answer(text: str, boxed_only: bool = False) -> str | None:
     return None if boxed_only else stated_answer(text)
 
 
+def marked_answer(text: str) -> str | None:
+    r"""What follows ``####`` in the last line of a worked solution (GSM8K); None where that marks no answer."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    before, mark, after = lines[-1].rpartition("####") if lines else ("", "", "")
+    marked = mark and (not before or before[-1].isspace()) and not has_box(after)  # a heading may hold a box
+    return after.strip() or None if marked else None
+
+
 def gold_answer(reference: str | float | None) -> str | None:
-    r"""The right answer in a reference: of a worked solution its last box or what follows ``####``, of a text with
+    r"""The right answer in a reference: of a worked solution its `marked_answer`, else its last box; of a text with
     an announced answer ("The answer is 5.") that, else the whole text. None where it has no answer."""
     text = "" if reference is None else str(reference)
+    if marked := marked_answer(text):
+        return marked
     if has_box(text):
         return boxed_answer(text)
-    text = text.rsplit("####", 1)[-1].strip()
+    text = text.strip()
     return (stated_answer(text) if is_prose(text) else None) or text or None
 
 
@@ -38,7 +48,8 @@ def gold_answers(reference: str | float | Sequence | None) -> list[str]:
     golds: list[str] = []
     for one in several:
         if gold := gold_answer(one):
-            last = last_boxed(one) if isinstance(one, str) and has_box(one) else None
+            boxed = isinstance(one, str) and has_box(one) and not marked_answer(one)
+            last = last_boxed(one) if boxed else None
             golds += [last or gold, gold]
     return list(dict.fromkeys(golds))
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
-from rewards.answers import boxed_answer, has_box, last_boxed
+from rewards.answers import boxed_answer, has_box, last_boxed, marked_answer
 
 _ANSWER_IS = re.compile(r"\b[Aa]nswer is:?\s+(.+?)\.?\s*$")
 _UNIT = re.compile(r"([-+]?\$?[\d.,/]+) \(([A-Za-z][A-Za-z .,/'-]*)\)")  # ASDiv: 9 (apples)
@@ -27,13 +27,11 @@ class AnswerError(ValueError):
 def final_answer(text: str) -> str | None:
     r"""The answer that a worked solution ends with: what follows a last line's ``####`` (GSM8K), else the content of
     its last ``\boxed{}``, else what follows "answer is" in its last line. None where there is none."""
-    lines = [line for line in text.strip().split("\n") if line.strip()]
-    before, marked, after = lines[-1].rpartition("####") if lines else ("", "", "")
-    if marked and (not before or before[-1].isspace()):
-        return after.strip() or None
+    if marked := marked_answer(text):
+        return marked
     if has_box(text):
         return last_boxed(text) or None
-    found = _ANSWER_IS.search(lines[-1]) if lines else None
+    found = _ANSWER_IS.search(text.strip().rpartition("\n")[2])
     return found[1].strip() if found else None
 
 

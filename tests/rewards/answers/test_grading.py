@@ -19,6 +19,14 @@ def answers_of(name, every=1):
     return [row for row in rows if row.strip()]
 
 
+@pytest.mark.parametrize(
+    ("reference", "gold"),
+    [("\\boxed{4}\n#### 5", ["5"]), (r"#### Answer: \boxed{5}", ["5"]), ("2 + 3\n#### 5\n", ["5"])],
+)
+def test_what_a_last_line_marks_goes_before_a_box(reference, gold):
+    assert gold_answers(reference) == gold
+
+
 def test_each_of_several_golds_counts():
     assert gold_answers(["1", "The answer is 2.", None, ""]) == ["1", "2"]
     assert is_right("2", ["1", "2"])

@@ -73,6 +73,8 @@ def test_worked_solutions_without_a_marked_answer_have_none():
     [
         (r"#### Step 1\nfirst \boxed{4}. Last: $\boxed{5}$", "5"),
         ("So #### 4\nis not the end.", None),
+        (r"\boxed{4}\n#### 5", "5"),
+        (r"#### Answer: \boxed{5}", "5"),
         ("Answer is unknown.\nStill.", None),
         ("", None),
     ],
