@@ -23,6 +23,8 @@ from train.evaluation.problems import write_prompt
 
 SCRIPT = ROOT / "scripts" / "eval_math.py"
 
+pytestmark = pytest.mark.slow  # each evaluates with grading processes of its own
+
 
 @pytest.fixture(scope="module")
 def run():
@@ -81,7 +83,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """  # the script, killed after its first batch of samples
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_is_the_same(run, rehearsal, data, tmp_path):
     expected = run(*flags(rehearsal, data, tmp_path / "whole"))
     killed = tmp_path / "killed"

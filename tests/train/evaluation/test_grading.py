@@ -86,6 +86,7 @@ def test_gold_solutions_are_accepted(graders):
     assert [p.golds for p in solutions] == [p.golds for p in problems]  # the last box, as the data's own answer
 
 
+@pytest.mark.slow
 def test_what_hangs_is_reported_and_the_worker_replaced(graders, monkeypatch):
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
     before = graders.replaced
@@ -133,6 +134,7 @@ def test_the_reward_and_evaluation_agree(graders):
     assert 50 < rewards.count("right") < 350
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True], ids=["while it is asked", "before it is asked"])
 def test_a_worker_that_dies_is_replaced_and_says_so(gone, graders, capfd):
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]  # it has started
