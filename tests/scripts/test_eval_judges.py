@@ -53,6 +53,7 @@ def run(script, tmp_path):
     return judged
 
 
+@pytest.mark.slow
 def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, rm_bench, run, tmp_path):
     data, rows = rm_bench
     results = run("rm_bench", "--model", model, "--data", data)
@@ -106,6 +107,7 @@ def test_a_response_beyond_the_models_positions_is_counted_or_cut(too_long, mode
     assert f"1 responses beyond the model's positions: {said}" in endorm["notes"]
 
 
+@pytest.mark.slow
 def test_dsp_prompts_make_a_table(model, run, tmp_path):
     domains = ("academy", "business", "entertainment", "literature", "normal")
     rows = [{"id": n, "query": f"q{n}", "responses": {d: f"{d[:3]}{n}" for d in domains}} for n in range(5)]
@@ -129,6 +131,7 @@ def test_dsp_prompts_make_a_table(model, run, tmp_path):
     assert results["sweep"][0]["views"]["business"]["academy"] == pytest.approx(table["accuracy"][1][0])
 
 
+@pytest.mark.slow
 def test_every_judge_on_pairs_of_ones_own(run, tmp_path):
     judge, classifier = tmp_path / "judge", tmp_path / "classifier"
     judge_model(max_position_embeddings=512).save_pretrained(judge)

@@ -42,6 +42,7 @@ def test_a_gold_with_several_parts_needs_all_of_them(text, right):
     assert is_right(final_answer(rf"\boxed{{{text}}}"), gold_answers("1,2")) is right
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("name", "every"),

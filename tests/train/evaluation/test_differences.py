@@ -40,6 +40,7 @@ GAIN, LOSS, NONE, NO_INTERVAL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [12, 40])
 def test_intervals_of_differences_cover(n):
     rng, hits, trials = np.random.default_rng(0), 0, 600

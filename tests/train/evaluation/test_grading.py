@@ -16,6 +16,8 @@ DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not on this machine")
 SHORT = 1.0  # second, for what would never end
 
+pytestmark = pytest.mark.slow  # graders are processes
+
 
 @pytest.fixture(scope="module")
 def graders():
@@ -86,7 +88,6 @@ def test_gold_solutions_are_accepted(graders):
     assert [p.golds for p in solutions] == [p.golds for p in problems]  # the last box, as the data's own answer
 
 
-@pytest.mark.slow
 def test_what_hangs_is_reported_and_the_worker_replaced(graders, monkeypatch):
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]
     before = graders.replaced
@@ -134,7 +135,6 @@ def test_the_reward_and_evaluation_agree(graders):
     assert 50 < rewards.count("right") < 350
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True], ids=["while it is asked", "before it is asked"])
 def test_a_worker_that_dies_is_replaced_and_says_so(gone, graders, capfd):
     assert verdicts(graders, [r"\boxed{5}"], [["5"]]) == ["right"]  # it has started
@@ -169,7 +169,6 @@ def test_the_same_answer_to_the_same_problem_is_graded_once(graders, monkeypatch
     assert len(asked) == 2
 
 
-@pytest.mark.slow
 def test_hostile_strings_of_all_kinds(graders, monkeypatch):
     # a thousand of more kinds: python scripts/check_grading.py
     texts = [
