@@ -60,7 +60,6 @@ def all_four(*judge):
     }
 
 
-@pytest.mark.slow
 def test_a_server_with_the_same_model_gives_the_same_values():
     model, tokenizer = outspoken()
     local = all_four(FrozenBase(model), tokenizer)
