@@ -52,7 +52,7 @@ REWARDS = {
     "reasoning_accuracy": "rewards.verifiable.ReasoningAccuracy",
     "exact_numeric": "rewards.verifiable.ExactNumeric",
     "boxed": "rewards.verifiable.boxed",
-    "think_format": "rewards.verifiable.think_format",
+    "think_format": "rewards.verifiable.ThinkFormat",
     "majority_vote": "rewards.majority_vote.MajorityVote",
     "cluster_share": "rewards.cluster_share.ClusterShare",
     "cosine_length": "rewards.length_penalties.CosineLength",

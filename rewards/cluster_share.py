@@ -19,7 +19,7 @@ from rewards.groups import score_groups
 class ClusterShare:
     """The share of its group, in [0, 1], that has a completion's answer.
 
-    Answers count as one where math-verify finds them equivalent. A completion without an answer gets 0 and forms no
+    Answers count as one where `rewards.answers` finds them equal. A completion without an answer gets 0 and forms no
     cluster, but counts in the size of the group. A group is all completions with the same prompt, over all processes.
 
     Args:
@@ -33,7 +33,7 @@ class ClusterShare:
         self.extract = answer_reader(extract)
 
     def __call__(self, prompts: Sequence, completions: Sequence, completion_ids=None, **columns) -> list[float]:
-        """TRL's reward-function interface. Every process has to take part, in its main thread."""
+        """TRL's reward-function interface. Every process has to take part."""
         return score_groups(prompts, [self.extract(completion) for completion in completions], share)
 
 

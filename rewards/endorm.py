@@ -16,7 +16,8 @@ favours short responses when summed and long, dull ones when averaged; watch the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class EndoRM(FrozenReward):
         form: "reward" (Q - V) or "logprob"; see `endogenous_rewards`.
         reduce: "sum" over the tokens or "mean" (the weighted sum divided by the number of tokens).
         terminal: "uniform", "zero" or "bootstrap"; see `endogenous_rewards`.
-        system_prompt, append_eos, eos_token_ids, progress: see `FrozenReward`.
+        system_prompt, append_eos, end_token, chat_template_kwargs, eos_token_ids, progress: see `FrozenReward`.
     """
 
     __name__ = "endorm"  # what TRL calls the reward in its logs
@@ -86,6 +87,8 @@ class EndoRM(FrozenReward):
         terminal: str = "uniform",
         system_prompt: str | None = None,
         append_eos: bool = True,
+        end_token: str = "template",
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
         eos_token_ids: Sequence[int] | None = None,
         progress: bool = False,
     ):
@@ -105,6 +108,8 @@ class EndoRM(FrozenReward):
             tokenizer,
             system_prompt=system_prompt,
             append_eos=append_eos,
+            end_token=end_token,
+            chat_template_kwargs=chat_template_kwargs,
             eos_token_ids=eos_token_ids,
             progress=progress,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rewards.frozen.encoding import check_lists, column
 from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
 from rewards.judges.templates import FOLDER, Template
@@ -61,7 +62,7 @@ class GenerativeVerifier(JudgeReward):
 
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response (without a reference)."""
-        return len(self.template.encode(self.tokenizer, prompt, response=response)) + 1
+        return self.question_tokens(self.template, prompt=prompt, response=response) + 1
 
     def score(self, prompts: Sequence, responses: Sequence, references: Sequence | None = None) -> list[float | None]:
         """The (log-)probability of the first answer for each response; None where an endpoint gave no answer and is
@@ -88,7 +89,9 @@ class GenerativeVerifier(JudgeReward):
         values = first_answer(log_probs, self.normalise)
         return none_for_nan((values if self.form == "logprob" else values.exp()).tolist())
 
-    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
+    def __call__(
+        self, prompts, completions, completion_ids=None, log_metric=None, rendering=None, **kwargs
+    ) -> list[float | None]:
         """TRL's reward-function interface. The completions' text is judged, since the judge's tokens may be others.
 
         Raises:
@@ -97,6 +100,6 @@ class GenerativeVerifier(JudgeReward):
         references = (
             None if self.reference_column is None else column(kwargs, self.reference_column, "reference_column")
         )
-        values = self.score(prompts, completions, references)
+        values = self.score(with_tools(prompts, rendering), completions, references)
         self.log_judge(log_metric)
         return values

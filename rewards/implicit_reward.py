@@ -7,21 +7,25 @@ beta to its reference, up to a term of the prompt alone. Token by token it is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from rewards.frozen.encoding import (
+    check_end_token,
     check_lists,
     check_own_tokens,
     check_same_tokenizer,
     encode_prompt,
     encode_response,
+    warn_of_split,
 )
 from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.loading import load_causal_lm
+from rewards.frozen.messages import Rendering, read_template_kwargs, with_variables
 
 
 class ImplicitReward:
@@ -32,7 +36,8 @@ class ImplicitReward:
         reference: what it was before; of the same tokenizer.
         tokenizer: that of both.
         beta: the factor, > 0; 0.1 is usual. It changes no order of responses.
-        append_eos: end a response given as text with the tokenizer's end token.
+        append_eos: end a response given as text with the end token that `end_token` names.
+        end_token, chat_template_kwargs: see `FrozenReward`.
         progress: show a progress bar while scoring.
     """
 
@@ -46,12 +51,16 @@ class ImplicitReward:
         *,
         beta: float = 0.1,
         append_eos: bool = True,
+        end_token: str = "template",
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
         progress: bool = False,
     ):
         if beta <= 0:
             raise ValueError(f"beta must be positive, got {beta}.")
         self.policy, self.reference, self.tokenizer = policy, reference, tokenizer
         self.beta, self.append_eos, self.progress = beta, append_eos, progress
+        self.end_token = check_end_token(end_token)
+        self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
 
     @classmethod
     def from_pretrained(
@@ -87,8 +96,15 @@ class ImplicitReward:
 
     def tokens(self, prompt, response) -> int:
         """How many of the models' positions it takes to judge a response."""
-        ids = encode_response(self.tokenizer, response, self.append_eos)
-        return len(encode_prompt(self.tokenizer, prompt)) + len(ids)
+        return len(self.prompt_ids(prompt)) + len(self.response_ids(response, prompt))
+
+    def prompt_ids(self, prompt: str | Sequence[dict], rendering: Rendering | None = None) -> list[int]:
+        """Token ids of a prompt, rendered as `rendering` and its own `chat_template_kwargs` say."""
+        return encode_prompt(self.tokenizer, prompt, **with_variables(rendering, self.chat_template_kwargs))
+
+    def response_ids(self, response: str | Sequence[dict], prompt: str | Sequence[dict] = "") -> list[int]:
+        """Token ids of a response to a prompt given as text, with the end token that `end_token` names."""
+        return encode_response(self.tokenizer, response, self.append_eos, prompt, self.end_token)
 
     def score(self, prompts: Sequence, responses: Sequence) -> list[float]:
         """beta times the log-ratio of each response, summed over its tokens.
@@ -102,29 +118,48 @@ class ImplicitReward:
         """
         return [float(r.sum()) for r in self.token_rewards(prompts, responses)]
 
-    def token_rewards(self, prompts: Sequence, responses: Sequence) -> list[Tensor]:
-        """beta * log(pi / pi_ref) of each token of each response: (T_i,) fp32 on the CPU, end token included."""
+    def token_rewards(
+        self, prompts: Sequence, responses: Sequence, rendering: Sequence[Rendering] | None = None
+    ) -> list[Tensor]:
+        """beta * log(pi / pi_ref) of each token of each response: (T_i,) fp32 on the CPU, end token included.
+
+        Args:
+            rendering: how each prompt is rendered, as this project's trainers say it in a column of that name.
+        """
         check_lists(prompts, responses)
-        return self._rewards(prompts, [encode_response(self.tokenizer, r, self.append_eos) for r in responses])
+        warn_of_split(self.tokenizer, prompts, responses)
+        ids = [self.response_ids(r, p) for p, r in zip(prompts, responses, strict=True)]
+        return self._rewards(prompts, ids, rendering)
 
     def __call__(self, prompts, completions, completion_ids=None, **kwargs) -> list[float]:
         """TRL's reward-function interface. With `completion_ids` the trainer's own tokens are scored as they are."""
         return [float(r.sum()) for r in self.per_token(prompts, completions, completion_ids, **kwargs)]
 
-    def per_token(self, prompts, completions, completion_ids=None, own_tokens=None, **kwargs) -> list[Tensor]:
+    def per_token(
+        self,
+        prompts,
+        completions,
+        completion_ids=None,
+        own_tokens=None,
+        rendering: Sequence[Rendering] | None = None,
+        **kwargs,
+    ) -> list[Tensor]:
         """Like a call, but the reward of each token, (T_i,) fp32 on the CPU, which sums to the call's; 0 on tokens
         that are not the policy's, by the column `own_tokens`."""
         check_own_tokens(completions, own_tokens, type(self).__name__)
         if completion_ids is None:
-            return self.token_rewards(prompts, completions)
+            return self.token_rewards(prompts, completions, rendering)
         check_same_tokenizer(self.tokenizer, completions, completion_ids)
-        rewards = self._rewards(prompts, completion_ids)
+        rewards = self._rewards(prompts, completion_ids, rendering)
         if own_tokens is None:
             return rewards
         return [r * torch.as_tensor(own, dtype=r.dtype) for r, own in zip(rewards, own_tokens, strict=True)]
 
-    def _rewards(self, prompts: Sequence, response_ids: Sequence[Sequence[int]]) -> list[Tensor]:
-        prompt_ids = [encode_prompt(self.tokenizer, p) for p in prompts]
+    def _rewards(
+        self, prompts: Sequence, response_ids: Sequence[Sequence[int]], rendering: Sequence[Rendering] | None
+    ) -> list[Tensor]:
+        renderings: Sequence[Rendering] = rendering or [{}] * len(prompts)
+        prompt_ids = [self.prompt_ids(p, how) for p, how in zip(prompts, renderings, strict=True)]
         # alphas=(): no soft values are needed, only log-probs at temperature 1
         both = 2 * len(prompt_ids)
         with tqdm(total=both, desc=self.__name__, unit="response", disable=not self.progress) as bar:

@@ -18,7 +18,7 @@ from rewards.groups import score_groups
 class MajorityVote:
     """1 for the completions with their group's most frequent answer, 0 for the others.
 
-    Answers count as one where math-verify finds them equivalent. Of equally frequent ones the first wins. A completion
+    Answers count as one where `rewards.answers` finds them equal. Of equally frequent ones the first wins. One
     without an answer gets 0 and does not vote. A group is all completions with the same prompt, over all processes; a
     group of one always wins, so PPO needs num_generations above 1 too.
 
@@ -33,7 +33,7 @@ class MajorityVote:
         self.extract = answer_reader(extract)
 
     def __call__(self, prompts: Sequence, completions: Sequence, completion_ids=None, **columns) -> list[float]:
-        """TRL's reward-function interface. Every process has to take part, in its main thread."""
+        """TRL's reward-function interface. Every process has to take part."""
         return score_groups(prompts, [self.extract(completion) for completion in completions], vote)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rewards.frozen.encoding import check_lists
 from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge
 from rewards.judges.templates import FOLDER, Template
@@ -63,7 +64,9 @@ class PairwiseJudge(JudgeReward):
     def tokens(self, prompt, first, second) -> int:
         """How many of the model's positions it takes to compare two responses, in the longer of the two orders."""
         pairs = ((first, second), (second, first))
-        return 1 + max(len(self.template.encode(self.tokenizer, prompt, response_a=a, response_b=b)) for a, b in pairs)
+        return 1 + max(
+            self.question_tokens(self.template, prompt=prompt, response_a=a, response_b=b) for a, b in pairs
+        )
 
     def compare(self, prompts: Sequence, first: Sequence, second: Sequence) -> list[str | None]:
         """Which response of each pair is better: "first", "second" or "tie". Both orders are asked; None where an
@@ -102,10 +105,13 @@ class PairwiseJudge(JudgeReward):
         """Share of points of each response in a tournament of all: 1 a win, 0.5 a tie. None if it has no rival."""
         return self([prompt] * len(responses), responses)
 
-    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
+    def __call__(
+        self, prompts, completions, completion_ids=None, log_metric=None, rendering=None, **kwargs
+    ) -> list[float | None]:
         """TRL's reward-function interface: a tournament among the completions of each prompt of the call, n(n-1)
         questions for n of them. A process judges what it generated: let `per_device_train_batch_size` times
         `steps_per_generation` be a multiple of `num_generations`, so that no group is cut."""
+        prompts = with_tools(prompts, rendering)
         groups: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
             groups.setdefault(repr(prompt), []).append(i)

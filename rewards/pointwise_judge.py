@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from rewards.frozen.encoding import check_lists
+from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge
 from rewards.judges.templates import FOLDER, Template
@@ -80,7 +81,7 @@ class PointwiseJudge(JudgeReward):
 
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response, the longest answer included."""
-        return len(self.template.encode(self.tokenizer, prompt, response=response)) + self.max_new_tokens
+        return self.question_tokens(self.template, prompt=prompt, response=response) + self.max_new_tokens
 
     def score(self, prompts: Sequence, responses: Sequence) -> list[float | None]:
         """The mark of each response, 1 to 10, or None where the judge's answer has none; those are counted and logged.
@@ -106,10 +107,12 @@ class PointwiseJudge(JudgeReward):
             logger.warning("%d of %d answers have no mark, e.g. %.80r", len(unparsable), len(given), unparsable[0])
         return marks
 
-    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
+    def __call__(
+        self, prompts, completions, completion_ids=None, log_metric=None, rendering=None, **kwargs
+    ) -> list[float | None]:
         """TRL's reward-function interface; logs the share of answers without a mark where the trainer has metrics."""
         asked, unparsable = self.asked, self.unparsable
-        marks = self.score(prompts, completions)
+        marks = self.score(with_tools(prompts, rendering), completions)
         if log_metric is not None and self.asked > asked:
             log_metric("pointwise_judge/unparsable", (self.unparsable - unparsable) / (self.asked - asked))
         self.log_judge(log_metric)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from rewards.answers import box_start, last_boxed
 from rewards.frozen.encoding import check_lists, encode_prompt, encode_response, response_text
 from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.loading import FromFrozenBase
+from rewards.frozen.messages import Rendering, read_template_kwargs, with_variables
 
 BOX = r"\boxed{"
 
@@ -38,6 +39,8 @@ class ReferenceProbability(FromFrozenBase):
             match (its first group, if it has one) is the answer.
         online: the policy itself scores, as it stands; inside this project's trainers only.
         progress: show a progress bar while scoring.
+        chat_template_kwargs: variables for the chat template, such as {"enable_thinking": False}; inside this
+            project's trainers, over those of the run.
 
     Raises (when called):
         ValueError: the dataset has no such column, or there is no base.
@@ -54,18 +57,32 @@ class ReferenceProbability(FromFrozenBase):
         answer: str = "boxed",
         online: bool = False,
         progress: bool = False,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
     ):
-        if online and base is not None:
-            raise ValueError(f"{self.__name__}: online means that the policy scores: leave base and model out.")
+        if online and (base is not None or chat_template_kwargs):
+            raise ValueError(
+                f"{self.__name__}: online means that the policy scores what it was asked itself: leave base, model "
+                "and chat_template_kwargs out."
+            )
         self.base, self.tokenizer, self.column, self.online, self.progress = base, tokenizer, column, online, progress
+        self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
         self.pattern = None if answer == "boxed" else re.compile(answer)
 
     @abstractmethod
     def rewards(self, prompt_ids: list, reasoning_ids: list, answer_ids: list) -> list[float]:
         """The reward of each response, from unpadded lists of token ids of its prompt, reasoning and reference."""
 
-    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **columns) -> list[float | None]:
-        """TRL's reward-function interface: one probability per completion, 0 to 1."""
+    def __call__(
+        self,
+        prompts,
+        completions,
+        completion_ids=None,
+        log_metric=None,
+        rendering: Sequence[Rendering] | None = None,
+        **columns,
+    ) -> list[float | None]:
+        """TRL's reward-function interface: one probability per completion, 0 to 1. The column `rendering` says how the
+        policy's prompt was rendered."""
         if self.base is None:
             raise ValueError(
                 f"{self.__name__} has no model to score with: build it with from_pretrained(name_or_path), or give it "
@@ -77,14 +94,15 @@ class ReferenceProbability(FromFrozenBase):
         references = [self._reference(text) for text in columns[self.column]]
         reasoning = [self.reasoning(response_text(completion)) for completion in completions]
         given = {i: z for i, z in enumerate(reasoning) if z is not None and references[i]}
+        how = [with_variables(row, self.chat_template_kwargs) for row in rendering or [{}] * len(prompts)]
         scored = self.rewards(
-            [encode_prompt(self.tokenizer, prompts[i]) for i in given],
+            [encode_prompt(self.tokenizer, prompts[i], **how[i]) for i in given],
             [encode_response(self.tokenizer, z, append_eos=False) for z in given.values()],
             [encode_response(self.tokenizer, references[i], append_eos=False) for i in given],
         )
         if log_metric is not None and reasoning:
             log_metric(f"{self.__name__}/no_answer", reasoning.count(None) / len(reasoning))
-        rewards = [0.0 if reference else None for reference in references]
+        rewards: list[float | None] = [0.0 if reference else None for reference in references]
         for i, reward in zip(given, scored):
             rewards[i] = reward
         return rewards

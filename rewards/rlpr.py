@@ -7,6 +7,9 @@ spread of rewards is left out. Without reasoning, the answer still follows ``\bo
 given, so that writing a box earns nothing. Known failure: a mean is high for a long answer of which most is routine.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -34,8 +37,17 @@ class RLPR(ReferenceProbability):
         debias: bool = True,
         online: bool = False,
         progress: bool = False,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
     ):
-        super().__init__(base, tokenizer, column=column, answer=answer, online=online, progress=progress)
+        super().__init__(
+            base,
+            tokenizer,
+            column=column,
+            answer=answer,
+            online=online,
+            progress=progress,
+            chat_template_kwargs=chat_template_kwargs,
+        )
         self.debias = debias
 
     def rewards(self, prompt_ids: list, reasoning_ids: list, answer_ids: list) -> list[float]:

@@ -21,6 +21,7 @@ import torch
 
 from rewards.frozen.encoding import check_lists, column
 from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge, first_answer, none_for_nan
 from rewards.judges.templates import FOLDER, Template
@@ -87,14 +88,16 @@ class Rubric(JudgeReward):
         """
         return self._score(prompts, responses, criteria)[0]
 
-    def __call__(self, prompts, completions, completion_ids=None, log_metric=None, **kwargs) -> list[float | None]:
+    def __call__(
+        self, prompts, completions, completion_ids=None, log_metric=None, rendering=None, **kwargs
+    ) -> list[float | None]:
         """TRL's reward-function interface. Logs the mean P of each criterion of the recipe as `rubric/criterion_1` ...
 
         Raises:
             ValueError: the dataset has no `criteria_column`.
         """
         own = None if self.criteria_column is None else column(kwargs, self.criteria_column, "criteria_column")
-        rewards, met = self._score(prompts, completions, own)
+        rewards, met = self._score(with_tools(prompts, rendering), completions, own)
         if log_metric is not None and self.criteria is not None:
             for i, values in enumerate(met.view(-1, len(self.criteria)).T, start=1):
                 if bool((~values.isnan()).any()):

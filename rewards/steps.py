@@ -110,8 +110,10 @@ class StepReward:
             kwargs["completion_ids"] = completion_ids
         rewards = getattr(self.inner, "per_token", self.inner)(prompts=prompts, completions=completions, **kwargs)
         if completion_ids is None:
-            end = getattr(self.inner, "append_eos", False)
-            completion_ids = [encode_response(self.tokenizer, c, end) for c in completions]
+            end = getattr(self.inner, "append_eos", False), getattr(self.inner, "end_token", "template")
+            completion_ids = [
+                encode_response(self.tokenizer, c, end[0], p, end[1]) for p, c in zip(prompts, completions)
+            ]
         masks = kwargs.get("own_tokens") or [[1] * len(ids) for ids in completion_ids]
         return [r if r is None else self._aggregate(r, *row) for r, *row in zip(rewards, completion_ids, masks)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from rewards.frozen.batching import batches_by_tokens
-from rewards.frozen.encoding import check_lists, response_text
+from rewards.frozen.encoding import check_lists, encode_conversation, encode_text, response_text
 from rewards.frozen.loading import default_device, whole_weights
+from rewards.frozen.messages import Rendering, content_text, read_template_kwargs, with_variables
 
 
 class TrainedReward:
@@ -26,6 +28,8 @@ class TrainedReward:
         batch_tokens: padded tokens in one forward.
         append_eos: end a text (not chat messages, which the chat template ends) with the end token, as TRL's
             RewardTrainer does with texts.
+        chat_template_kwargs: variables for the chat template, such as {"enable_thinking": False}; inside this
+            project's trainers, over those of the run.
         progress: show a progress bar while scoring.
 
     Raises:
@@ -41,6 +45,7 @@ class TrainedReward:
         *,
         batch_tokens: int = 8192,
         append_eos: bool = False,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
         progress: bool = False,
     ):
         if model.config.num_labels != 1:
@@ -50,6 +55,7 @@ class TrainedReward:
             )
         self.model, self.tokenizer = model.requires_grad_(False).eval(), tokenizer
         self.batch_tokens, self.append_eos, self.progress = batch_tokens, append_eos, progress
+        self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
         self._config = model.config.get_text_config()
         self._has_pad = self._config.pad_token_id is not None
         if isinstance(head := getattr(model, "score", None), nn.Linear):
@@ -110,20 +116,24 @@ class TrainedReward:
         return len(self._encode(prompt, response))
 
     @torch.no_grad()
-    def score(self, prompts: Sequence, responses: Sequence) -> list[float]:
+    def score(
+        self, prompts: Sequence, responses: Sequence, rendering: Sequence[Rendering] | None = None
+    ) -> list[float]:
         """The reward of each response, computed in fp32 from the last hidden state, in the model's own unit.
 
         Args:
             prompts: chat messages (rendered by the chat template, the response as the assistant's turn), or str, to
                 which the response is appended as it stands.
-            responses: str, or the assistant's chat messages.
+            responses: str, or chat messages, with those of tools among them.
+            rendering: how each prompt is rendered, as this project's trainers say it in a column of that name.
 
         Raises:
             ValueError: prompt and response beyond the model's positions, no chat template, no tokens, NaN; the message
                 names the row.
         """
         check_lists(prompts, responses)
-        ids = [self._encode(p, r) for p, r in zip(prompts, responses)]
+        renderings: Sequence[Rendering] = rendering or [{}] * len(prompts)
+        ids = [self._encode(p, r, how) for p, r, how in zip(prompts, responses, renderings, strict=True)]
         positions = self.max_positions
         for i, row in enumerate(ids):
             if not row:
@@ -146,21 +156,22 @@ class TrainedReward:
             )
         return rewards.tolist()
 
-    def __call__(self, prompts, completions, completion_ids=None, **kwargs) -> list[float]:
+    def __call__(self, prompts, completions, completion_ids=None, rendering=None, **kwargs) -> list[float]:
         """TRL's reward-function interface. The completions' text is judged, with this model's own tokens."""
-        return self.score(prompts, completions)
+        return self.score(prompts, completions, rendering)
 
-    def _encode(self, prompt, response) -> list[int]:
+    def _encode(self, prompt, response, rendering: Rendering | None = None) -> list[int]:
         if isinstance(prompt, str):
             end = [self.tokenizer.eos_token_id] if self.append_eos else []
-            return [*self.tokenizer(prompt + response_text(response))["input_ids"], *end]
-        if self.tokenizer.chat_template is None:
-            raise ValueError(
-                f"The prompt is chat messages, but the tokenizer of {self.tokenizer.name_or_path!r} has no chat "
-                "template. Set tokenizer.chat_template, use a model that has one, or give the prompt as text."
-            )
-        messages = [*prompt, {"role": "assistant", "content": response_text(response)}]
-        return self.tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+            return [*encode_text(self.tokenizer, prompt + response_text(response)), *end]
+        turns = [{"role": "assistant", "content": response}] if isinstance(response, str) else [*response]
+        turns = [{"role": "assistant", **turn} for turn in turns]
+        if prompt and prompt[-1]["role"] == "assistant" and turns:  # the response goes on with that message
+            prompt, begun = prompt[:-1], content_text(prompt[-1])
+            turns = [{**turns[0], "content": begun + content_text(turns[0])}, *turns[1:]]
+        how = with_variables(rendering, self.chat_template_kwargs)
+        # what replaces the policy's own template is none of this model's
+        return encode_conversation(self.tokenizer, [*prompt, *turns], **{**how, "chat_template": None})
 
     def _forward(self, rows: list[list[int]]) -> Tensor:
         """(B,) fp32 rewards of one batch of token ids, padded on the right, where absolute positions do not shift."""

@@ -48,10 +48,10 @@ class PPORewardModel(nn.Module):
 
     def __init__(self, reward: FrozenReward, prompt_length: int):
         super().__init__()
-        if reward.base is None or reward.system_prompt is not None or reward.across is not None:
+        if reward.base is None or not reward.reads_policys_prompt or reward.across is not None:
             raise ValueError(
                 "A reward model reads the policy's token ids as they are: build the reward with a frozen base, "
-                "without system_prompt and without across."
+                "without system_prompt, chat_template_kwargs and across."
             )
         if not reward.eos_token_ids:
             raise ValueError(

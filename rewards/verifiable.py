@@ -1,7 +1,7 @@
 r"""Verifiable rewards: rules that check a response, alone or against the right answer. All are 0 or 1, without units.
 
-`accuracy`, `reasoning_accuracy` and `think_format` are TRL's, for text as well as for chat messages. Known failure of
-all format rules: they are learnt in a few steps, and then say nothing of the answer.
+`accuracy` and `reasoning_accuracy` use the one grader of `rewards.answers`, as evaluation does. Known failure of all
+format rules: they are learnt in a few steps, and then say nothing of the answer.
 
 In a recipe a name stands for the default settings. Others are given by the dotted path to an instance of one's own,
 such as `my_package.my_rewards.gsm8k` with `gsm8k = ExactNumeric(column="answer")` in that module.
@@ -10,13 +10,16 @@ such as `my_package.my_rewards.gsm8k` with `gsm8k = ExactNumeric(column="answer"
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
-from trl.rewards import accuracy_reward, reasoning_accuracy_reward, think_format_reward
+from trl.rewards import think_format_reward
 
-from rewards.answers import has_box, last_boxed
-from rewards.frozen.encoding import response_text
+from rewards.answers import final_answer, gold_answers, has_box, is_right, last_boxed
+from rewards.frozen.encoding import encode_prompt, response_text
+from rewards.frozen.messages import Rendering
+
+_PROMPT_END = 16  # tokens at the end of a prompt, among which "<think>" is looked for
 
 # Thousands in groups of three or plain digits, a fraction, an exponent that cannot overflow; a minus after a digit,
 # letter or bracket is a subtraction.
@@ -31,39 +34,98 @@ def boxed(completions: Sequence, completion_ids=None, **columns) -> list[float]:
     return [float(bool(last_boxed(response_text(completion)))) for completion in completions]
 
 
-def think_format(completions: Sequence, completion_ids=None, **columns) -> list[float]:
-    """1 where a completion begins with ``<think>...</think>``, else 0 (`trl.rewards.think_format_reward`)."""
-    return think_format_reward(as_messages(completions))
+class ThinkFormat:
+    """1 where a completion is ``<think>...</think>`` and an answer, else 0 (`trl.rewards.think_format_reward`).
+
+    Where the prompt has opened ``<think>`` already, as some chat templates do, the completion begins inside it and has
+    to close it. Known failure: it is learnt in a few steps, and says nothing of the answer.
+
+    Args:
+        opened: whether the prompt opens ``<think>``; None looks at its end. Of chat messages that is seen only through
+            the template of a tokenizer, without which it is taken to open none (an assistant message that begins the
+            response counts).
+        tokenizer: the policy's; this project's trainers lend it.
+    """
+
+    __name__ = "think_format"
+
+    def __init__(self, opened: bool | None = None, tokenizer=None):
+        self.opened, self.tokenizer = opened, tokenizer
+
+    def __call__(
+        self,
+        completions: Sequence,
+        prompts: Sequence | None = None,
+        completion_ids=None,
+        rendering: Sequence[Rendering] | None = None,
+        **columns,
+    ):
+        """TRL's reward-function interface: one of 0.0 and 1.0 a completion. The column `rendering`, which this
+        project's trainers add, says how each prompt was rendered: a template may open ``<think>`` in some settings."""
+        texts = [response_text(completion) for completion in completions]
+        if self.opened is not None or prompts is None:
+            opened = [bool(self.opened)] * len(texts)
+        else:
+            renderings: Sequence[Rendering] = rendering or [{}] * len(prompts)
+            opened = [self._opens(prompt, how) for prompt, how in zip(prompts, renderings, strict=True)]
+        whole = ["<think>" * inside + text for text, inside in zip(texts, opened, strict=True)]
+        return think_format_reward(as_messages(whole))
+
+    def _opens(self, prompt: str | list[dict], rendering: Rendering) -> bool:
+        if isinstance(prompt, str):
+            end = prompt
+        elif self.tokenizer is not None and self.tokenizer.chat_template is not None:
+            end = self.tokenizer.decode(encode_prompt(self.tokenizer, prompt, **rendering)[-_PROMPT_END:])
+        else:
+            end = response_text(prompt[-1:]) if prompt and prompt[-1]["role"] == "assistant" else ""
+        return end.rstrip().endswith("<think>")
 
 
 class Accuracy:
-    """1 where math-verify finds a completion's answer equal to the reference's, else 0; None where the reference
-    cannot be parsed (`trl.rewards.accuracy_reward`). An answer counts only as LaTeX: boxed, or in a formula.
+    """1 where a completion's answer is the reference's, else 0; None where the reference has no answer.
+
+    What an answer is and which are equal is said in `rewards.answers`. It keeps no clock and works in any thread.
 
     Args:
-        column: the dataset's column with the reference, a worked solution or an answer alone.
+        column: the dataset's column with the reference: a worked solution, an answer alone, or a list of answers that
+            count alike.
+        tolerance: where one of two numbers is a decimal, the largest relative difference that counts as equal.
 
     Raises (when called):
         ValueError: the dataset has no such column.
     """
 
     __name__ = "accuracy"
-    _reward: Callable[..., list[float | None]] = staticmethod(accuracy_reward)
 
-    def __init__(self, column: str = "solution"):
-        self.column = column
+    def __init__(self, column: str = "solution", tolerance: float = 0.0):
+        self.column, self.tolerance = column, tolerance
 
     def __call__(self, completions: Sequence, completion_ids=None, log_extra=None, **columns) -> list[float | None]:
-        """TRL's reward-function interface. In the main thread, or math-verify has no time-out."""
-        references = reference_column(columns, self.column, self.__name__)
-        return self._reward(as_messages(completions), references, log_extra=log_extra)
+        """TRL's reward-function interface. `log_extra` is given the gold answers and the completions' answers."""
+        golds = [gold_answers(r) for r in reference_column(columns, self.column, self.__name__)]
+        found = [self.answer(response_text(completion)) for completion in completions]
+        if log_extra is not None:
+            log_extra("gold", ["; ".join(gold) for gold in golds])
+            log_extra("answer", [answer or "" for answer in found])
+        return [
+            float(is_right(answer, gold, self.tolerance)) if gold else None
+            for answer, gold in zip(found, golds, strict=True)
+        ]
+
+    def answer(self, text: str) -> str | None:
+        """The answer of a completion's text, None without one."""
+        return final_answer(text)
 
 
 class ReasoningAccuracy(Accuracy):
-    """`Accuracy` of what follows the last ``</think>``; 0 without one (`trl.rewards.reasoning_accuracy_reward`)."""
+    """`Accuracy` of what follows the last ``</think>``; 0 without one, as `trl.rewards.reasoning_accuracy_reward`."""
 
     __name__ = "reasoning_accuracy"
-    _reward = staticmethod(reasoning_accuracy_reward)
+
+    def answer(self, text: str) -> str | None:
+        """The answer after the reasoning, None where that never ends."""
+        reasoning, closed, rest = text.rpartition("</think>")
+        return final_answer(rest) if closed else None
 
 
 class ExactNumeric:

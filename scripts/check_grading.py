@@ -1,10 +1,12 @@
 """What the grader accepts on real benchmarks, and whether hostile text can hang it.
 
     python scripts/check_grading.py --data FOLDER --output outputs/check_grading.json
+    python scripts/check_grading.py --benchmarks mine=my_problems.jsonl
 
 FOLDER holds files such as math500.jsonl. Prints, for each benchmark, the share of right answers that are accepted (in
-a box, in a formula without a box, by math-verify without the comparison of texts, and of whole solutions), then the
-share of other problems' answers that are accepted, all of those listed whose text differs; then 1,000 hostile strings.
+a box, in a formula without a box, alone, at the end of a sentence, and of whole solutions), then the share of other
+problems' answers that are accepted, all of those listed whose text differs; then how often the reward `accuracy` and
+evaluation differ on solutions that were cut, changed and boxed anew; then 1,000 hostile strings.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 from rewards.preferences.rows import load_rows
 from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, percent
+from rewards.verifiable import Accuracy
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import PAPER, load_benchmark
 
@@ -52,19 +55,69 @@ def hostile(n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
         yield kind, make()
 
 
-def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> dict:
+def solutions_of(spec: str, data: str | None) -> dict[str, str]:
+    """The worked solutions of a benchmark's file, by id; none where it is no file or has none."""
+    name, _, place = spec.partition("=")
+    files = [Path(place)] if place else sorted(Path(data or ".").glob(f"{name}.json*"))
+    rows = load_rows(str(files[0]))[0] if files and files[0].is_file() else []
+    return {str(row["id"]): row["solution"] for row in rows if "id" in row and isinstance(row.get("solution"), str)}
+
+
+def corrupted(texts: list[str], golds: list[str], n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
+    """n pairs of a response and a gold answer: solutions that were cut, changed and boxed anew.
+
+    Args:
+        texts, golds: solutions (or answers) and the gold answer of each.
+    """
+    rng = random.Random(seed)
+    marks = ["{", "}", "\\", "$", r"\boxed{", "^", "!", "%", " ", ".", ",", "_8", r"\frac", "(", "π", "²"]
+    for _ in range(n):
+        i, other = rng.randrange(len(texts)), rng.randrange(len(texts))
+        text, gold, wrong = texts[i], golds[i], golds[other]
+        cut = rng.randrange(len(text) + 1)
+        yield (
+            rng.choice(
+                [
+                    text,
+                    text[:cut],
+                    text[cut:],
+                    text[:cut] + rng.choice(marks) + text[cut:],
+                    text[:cut] + text[cut + rng.randint(1, 4) :],
+                    text.replace(r"\boxed", ""),
+                    text + rf" \boxed{{{wrong}}}",
+                    text + r" so \boxed{",
+                    f"The answer is {wrong}.",
+                    rf"\fbox{{{gold}}}" + " tail" * rng.randint(0, 2000),
+                    rf"\boxed{{{gold}}} and \boxed{{{wrong}}}",
+                    rf"\boxed {gold}$ {wrong}",
+                ]
+            ),
+            rng.choice([gold, gold, wrong]),
+        )
+
+
+def disagreements(pairs: list[tuple[str, str]], graders: Graders) -> list[list]:
+    """The pairs on which the reward `accuracy`, in this process, and evaluation, in others, differ."""
+    texts, golds = [text for text, _ in pairs], [[gold] for _, gold in pairs]
+    names = {1.0: "right", 0.0: "wrong", None: "ungraded"}
+    rewards = [names[reward] for reward in Accuracy("gold")(completions=texts, gold=golds)]
+    grades = graders.grade(texts, golds)
+    return [[*pair, r, g.verdict, g.reason] for pair, r, g in zip(pairs, rewards, grades) if r != g.verdict]
+
+
+def check_benchmark(spec: str, data: str | None, graders: Graders, shuffles: int, pairs: int) -> dict:
     """Shares of right and of other problems' answers accepted, with the answers that decide it."""
-    _, problems, _ = load_benchmark(name, data)
+    _, problems, _ = load_benchmark(spec, data)
     golds = [p.golds for p in problems]
     first = [g[0] for g in golds]
     forms = {
         "boxed": [rf"Thus we get $\boxed{{{a}}}$." for a in first],
         "without a box": [f"Therefore, the final answer is ${a}$." for a in first],
+        "alone": first,
+        "in a sentence": [f"So the answer is {a}." for a in first],
     }
-    solutions = {
-        str(row["id"]): row.get("solution") for row in load_rows(str(next(Path(data).glob(f"{name}.json*"))))[0]
-    }
-    if all(isinstance(solutions.get(p.id), str) for p in problems):
+    solutions = solutions_of(spec, data)
+    if all(p.id in solutions for p in problems):
         forms["solution"] = [solutions[p.id] for p in problems]
     report = {"problems": len(problems), "refused": {}}
     for form, texts in forms.items():
@@ -73,8 +126,8 @@ def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> di
         report["refused"][form] = [
             [p.id, p.golds[0], g.answer, g.verdict] for p, g in zip(problems, grades) if g.verdict != "right"
         ]
-    alone = [graders.ask("matches", a, a)[0] for a in first]
-    report["math-verify alone"] = sum(a is True for a in alone) / len(alone)
+    made = list(corrupted(forms.get("solution", forms["boxed"]), first, pairs))
+    report |= {"pairs": len(made), "reward and evaluation differ": disagreements(made, graders)}
     report["shuffled"], report["accepted though shuffled"] = [], []
     for seed in range(shuffles):
         others = random.Random(seed).sample(first, len(first))
@@ -90,9 +143,10 @@ def check_benchmark(name: str, data: str, graders: Graders, shuffles: int) -> di
 def main(argv: list[str] | None = None) -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of benchmark files")
-    parser.add_argument("--benchmarks", nargs="+", default=list(PAPER))
+    parser.add_argument("--data", help="folder of benchmark files; without one they are read from the hub")
+    parser.add_argument("--benchmarks", nargs="+", default=list(PAPER), help="names, or NAME=FILE")
     parser.add_argument("--shuffles", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=2000, help="changed solutions of each benchmark")
     parser.add_argument("--hostile", type=int, default=1000, help="strings")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for one answer")
@@ -100,9 +154,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     start = time.perf_counter()
     with Graders(args.workers, args.seconds) as graders:
-        reports = {name: check_benchmark(name, args.data, graders, args.shuffles) for name in args.benchmarks}
+        reports = {
+            spec.partition("=")[0]: check_benchmark(spec, args.data, graders, args.shuffles, args.pairs)
+            for spec in args.benchmarks
+        }
         total = sum(r["problems"] for r in reports.values())
-        columns = ("boxed", "math-verify alone", "without a box", "solution")
+        columns = ("boxed", "without a box", "alone", "in a sentence", "solution")
         rows = []
         for name, r in reports.items():
             shuffled, same = (sum(r[key]) / args.shuffles for key in ("shuffled", "same text"))
@@ -114,12 +171,17 @@ def main(argv: list[str] | None = None) -> None:
             for answer, gold in r["accepted though shuffled"]:
                 print(f"  {name}: {answer!r} for {gold!r}")
         for name, r in reports.items():
+            differ = r["reward and evaluation differ"]
+            print(f"{name}: reward and evaluation differ on {len(differ)} of {r['pairs']} changed solutions")
+            for line in differ:
+                print(f"  {line}")
+        for name, r in reports.items():
             for form, refused in r["refused"].items():
                 for line in refused:
                     print(f"  refused, {name}, {form}: {line}")
         graded, verdicts, replaced = [], Counter(), graders.replaced
         for kind, text in hostile(args.hostile):
-            graders.ask("same", "1", "1")  # a worker that had to be replaced has started
+            graders.ask("equivalent", "1", "1")  # a worker that had to be replaced has started
             begin = time.perf_counter()
             grade = graders.grade([text], [["5"]])[0]
             graded.append((time.perf_counter() - begin, kind, grade.verdict, grade.reason))

@@ -4,19 +4,20 @@
     python scripts/eval_judges.py rm_bench --model M --judge trained_reward=Skywork/Skywork-Reward-Llama-3.1-8B-v0.2
     python scripts/eval_judges.py rm_bench --model M --sweep
     python scripts/eval_judges.py dsp --model M --output outputs/dsp
-    python scripts/eval_judges.py pairs --model M --data my_pairs.jsonl --group source
+    python scripts/eval_judges.py pairs --model M --data my_pairs.jsonl --group_column source
     python scripts/eval_judges.py pairs --model M --preset multifaceted --judge endorm pairwise_judge
 
 `rm_bench` (arXiv 2410.16184) asks whether the right response is preferred although the wrong one is better styled.
 `dsp` (arXiv 2309.03126) asks whether a system prompt steers the judge: every response is judged under four prompts.
-`pairs` takes any preference pairs, from the hub or from a JSONL or parquet file.
+`pairs` takes any preference pairs, from the hub or from a JSON, JSONL, CSV or parquet file. The layouts of common
+collections are read as they are.
 
 Each writes results.json (scores, intervals, settings), results.md and heatmap.png. EndoRM's scores of single tokens
 are kept in a cache, so that a second run or a sweep over its settings computes no forward.
 """
 
 import argparse
-from collections.abc import Callable
+import textwrap
 from pathlib import Path
 
 from rewards.preferences import dsp, pairs, rm_bench
@@ -30,10 +31,18 @@ from rewards.preferences.evaluation import (
     sweep,
     sweep_panels,
 )
+from rewards.preferences.layouts import LAYOUTS
 from rewards.preferences.report import write
 from rewards.reporting.record import record
 
-PAIR_COLUMNS = ("prompt", "chosen", "rejected", "system", "group", "label")
+PAIR_COLUMNS = {
+    "prompt": "column of the prompt, text or chat messages; '' for none, where the responses bring their turns along",
+    "chosen": "column of the better response, or of the first of two where a label says which is better",
+    "rejected": "column of the worse response, or of the second",
+    "system": "column of a system prompt, which replaces one in the messages",
+    "group": "column to report accuracy by",
+    "label": "column that says which of two is better (such as safer_response_id), or the field that scores in lists",
+}
 RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -55,14 +64,16 @@ def commands() -> argparse.ArgumentParser:
     command.add_argument("--prompts", type=Path, default=dsp.PROMPTS, help="folder of dsp_DOMAIN.txt; ours by default")
     command.add_argument("--max_length_ratio", type=float, default=1.25, help="of a length-matched pair")
 
-    about = "Any preference pairs: a hub dataset, or a local JSONL or parquet file."
-    more = "Columns: prompt, chosen and rejected (texts or chat messages; several of each as lists)."
+    about = "Any preference pairs: a hub dataset, or a local JSON, JSONL, CSV or parquet file."
+    more = f"Layouts read without further flags: {', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))}."
+    more += " Of other files name the columns: responses are texts or chat messages, several of each as lists."
+    more = textwrap.fill(more, 100)
     command = kinds.add_parser("pairs", help=about, description=f"{about}\n\n{more}", formatter_class=RAW)
     add_arguments(command, data=None, output="outputs/pairs")
     command.add_argument("--preset", choices=pairs.PRESETS, help="a known dataset; other flags win over it")
     command.add_argument("--config_name", help="configuration of the dataset")
-    for column in PAIR_COLUMNS:
-        command.add_argument(f"--{column}", help=f"column of the {column}")
+    for column, about in PAIR_COLUMNS.items():
+        command.add_argument(f"--{column}_column", f"--{column}", dest=column, metavar="COLUMN", help=about)
     command.add_argument("--system_prompt", help="criterion to judge by, in place of the data's own")
     return parser
 
@@ -72,12 +83,12 @@ def source_of(args: argparse.Namespace):
     return endorm_source(args) if args.sweep or "endorm" in args.judge else None
 
 
-def add_sweep(results: dict, benchmark, views: dict, source, args, title: str, value: Callable) -> tuple[str, dict]:
+def add_sweep(results: dict, benchmark, views: dict, source, args, title: str = "Sweep") -> tuple[str, dict]:
     """Markdown and panel of the sweep that --sweep asks for; its rows go into `results`."""
     if not args.sweep:
         return "", {}
     results["sweep"] = sweep(benchmark, views, source, args)
-    table, panel = sweep_panels(results["sweep"], value)
+    table, panel = sweep_panels(results["sweep"])
     return f"\n## {title}\n\n{table}", panel
 
 
@@ -90,9 +101,9 @@ def judge_rm_bench(args: argparse.Namespace) -> tuple[str, dict, str, dict]:
     verdicts = {label: v[""] for label, v in judge_views({"": comparisons}, args, source).items()}
     results = assess(rm_bench, comparisons, verdicts, args.draws)
     markdown = f"# RM-Bench, {args.model}\n\nAccuracy in percent (95 % interval)\n\n"
-    markdown += judge_tables(results, rm_bench.COLUMNS)
+    markdown += judge_tables(results, rm_bench.columns(results["judges"]))
     panels = rm_bench.panels(results["judges"][args.judge[0]]["matrices"], args.judge[0])
-    swept = add_sweep(results, rm_bench, {"": comparisons}, source, args, "Sweep", lambda v: rm_bench.overall(v[""]))
+    swept = add_sweep(results, rm_bench, {"": comparisons}, source, args)
     return "RM-Bench", results, markdown + swept[0], panels | swept[1]
 
 
@@ -119,7 +130,7 @@ def judge_dsp(args: argparse.Namespace) -> tuple[str, dict, str, dict]:
             panels[title] = (table["accuracy"], table["rows"], table["columns"])
     for domain in views:
         markdown += f"\n## Judges under the {domain} prompt\n\n{judge_tables(results['views'][domain], dsp.COLUMNS)}"
-    swept = add_sweep(results, dsp, views, source, args, "Sweep, mean of the diagonal", dsp.own_domains)
+    swept = add_sweep(results, dsp, views, source, args, "Sweep, mean of the diagonal")
     return "DSP", results, markdown + swept[0], panels | swept[1]
 
 
@@ -143,7 +154,7 @@ def judge_pairs(args: argparse.Namespace) -> tuple[dict, dict, str, dict]:
     markdown += judge_tables(results, columns)
     matrix = [[judge["scores"][c]["value"] for c in columns] for judge in results["judges"].values()]
     panels = {fields["name"]: (matrix, list(results["judges"]), columns)}
-    swept = add_sweep(results, pairs, {"": comparisons}, source, args, "Sweep", lambda v: v[""]["accuracy"])
+    swept = add_sweep(results, pairs, {"": comparisons}, source, args)
     return fields, results, markdown + swept[0], panels | swept[1]
 
 

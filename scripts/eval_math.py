@@ -10,13 +10,16 @@ benchmark as JSON Lines, results.json, results.md, and accuracy.png of a series.
 
 import argparse
 import json
+import logging
 import re
 from functools import partial
 from glob import glob
 from pathlib import Path
 
 from rewards.endorm import FORMS, REDUCES
+from rewards.frozen.messages import read_template_kwargs
 from rewards.reporting.record import record
+from train.evaluation.folders import model_name
 from train.evaluation.grading import SECONDS, Graders
 from train.evaluation.problems import BENCHMARKS, PAPER, TEMPLATES, load_benchmark, write_prompt
 from train.evaluation.sampling import SAMPLERS, Decoding, sample
@@ -29,6 +32,19 @@ from train.evaluation.summary import (
     problem_figures,
     summarise_model,
 )
+from train.problems.columns import FLAGS, KINDS
+
+
+def variables(text: str) -> dict:
+    """The chat template's variables, from JSON.
+
+    Raises:
+        argparse.ArgumentTypeError: they cannot be read.
+    """
+    try:
+        return read_template_kwargs(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -36,14 +52,21 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", help="name or folder of a model or LoRA adapter; step 0 beside --checkpoints")
+    add("--name", help="of --model in folders and tables, default its own, with the run's where that says too little")
     add("--checkpoints", help="pattern of folders whose names end with a step, in quotes")
     add("--benchmarks", nargs="+", default=list(PAPER), help=f"{', '.join(BENCHMARKS)}, or NAME=FILE_OR_HUB_NAME")
     add("--data", help="folder with files such as math500.jsonl, read in place of the hub")
-    add("--problem_column", help="of every benchmark, default problem, question or prompt")
-    add("--answer_column", help="of every benchmark, default answer, final_answer or the last box of solution")
+    for flag in FLAGS:  # the same names, and the same table behind them, as in training
+        add(f"--{flag}", help="of every benchmark, where it is not found by itself; '' for none")
+    add("--answer_kind", choices=KINDS, help="how answers name a choice, default what fits")
     add("--limit", type=int, help="evenly spaced problems of each benchmark, default all")
     add("--output", default="outputs/eval_math", help="folder for samples, grades and results")
     add("--template", default="qwen-math", help=f"{', '.join(TEMPLATES)}, or a text file with {{problem}}")
+    add(
+        "--chat_template_kwargs",
+        type=variables,
+        help="variables of the chat template, as JSON: '{\"enable_thinking\": false}'",
+    )
     add("--samples", type=int, default=1, help="responses to each problem, n")
     add("--temperature", type=float, default=0.0, help="0: greedy")
     add("--top_p", type=float, default=1.0)
@@ -75,7 +98,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def models_of(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, int]]:
     """Label -> name or folder of each model, and label -> step where there is a series of checkpoints."""
-    models = {Path(args.model).name: args.model} if args.model else {}
+    models = {args.name or model_name(args.model): args.model} if args.model else {}
     if not args.checkpoints:
         return models, {}
     steps = dict.fromkeys(models, 0)
@@ -94,9 +117,11 @@ def models_of(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, int]]
 def main(argv: list[str] | None = None) -> None:
     """Command line entry."""
     args = arguments(argv)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("train.evaluation").setLevel(logging.INFO)  # which columns are read
     models, steps = models_of(args)
     how = Decoding(args.samples, args.temperature, args.top_p, args.max_tokens, args.seed, args.batch_size)
-    columns = {"problem_column": args.problem_column, "answer_column": args.answer_column}
+    columns = {name: getattr(args, name) for name in (*FLAGS, "answer_kind")}
     loaded = {
         name: (problems, notes)
         for name, problems, notes in (load_benchmark(b, args.data, args.limit, **columns) for b in args.benchmarks)
@@ -114,7 +139,8 @@ def main(argv: list[str] | None = None) -> None:
                 return samplers[0]
 
             if args.endorm:
-                settings = {name: getattr(args, name) for name in ("alpha", "discount", "floor", "form", "reduce")}
+                names = ("alpha", "discount", "floor", "form", "reduce", "chat_template_kwargs")
+                settings = {name: getattr(args, name) for name in names}
                 loading = (args.cache, args.dtype, args.device, args.trust_remote_code)
                 scorer = EndoRMScorer(args.endorm, model, *loading, **settings)
             drawn = {}
@@ -123,6 +149,7 @@ def main(argv: list[str] | None = None) -> None:
                 prompts = {p.id: write_prompt(args.template, p.problem) for p in problems}
                 print(f"{label}: {name}, {len(problems)} problems, {args.samples} samples each")
                 settings = {"backend": args.backend, "dtype": args.dtype}
+                settings["chat_template_kwargs"] = args.chat_template_kwargs
                 draw = partial(sample, load=load, trust_remote_code=args.trust_remote_code, **settings)
                 path = output / label / f"{name}.samples.jsonl"
                 drawn[name] = prompts, draw(path, model, list(prompts), list(prompts.values()), how)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rewards import EndoRM
 from rewards.endorm import FORMS, TERMINALS
-from rewards.frozen.encoding import encode_prompt, encode_response
+from rewards.frozen.encoding import END_TOKENS, warn_of_split
 from rewards.lens import LensResponse, lens_page, token_texts
 
-SETTINGS = ("alpha", "discount", "floor", "form", "terminal", "system_prompt")
+SETTINGS = ("alpha", "discount", "floor", "form", "terminal", "system_prompt", "chat_template_kwargs", "end_token")
 
 
 def text_or_file(argument: str) -> str:
@@ -47,8 +47,9 @@ def explain(rm: EndoRM, prompt: str | list[dict], responses: Sequence[str], sett
     Raises:
         ValueError: a response longer than the model's positions; else as `EndoRM.score`.
     """
-    prompt_ids = encode_prompt(rm.tokenizer, prompt, rm.system_prompt)
-    response_ids = [encode_response(rm.tokenizer, text, rm.append_eos) for text in responses]
+    warn_of_split(rm.tokenizer, [prompt] * len(responses), responses)
+    prompt_ids = rm.prompt_ids(prompt)
+    response_ids = [rm.response_ids(text, prompt) for text in responses]
     longest, positions = max(map(len, response_ids)), rm.base.max_positions
     if positions and len(prompt_ids) + longest > positions:
         raise ValueError(
@@ -75,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--terminal", choices=TERMINALS, default="uniform", help="V after the end token")
     parser.add_argument("--system_prompt", type=text_or_file, help="criterion by which to judge, text or @FILE")
     parser.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
+    parser.add_argument("--chat_template_kwargs", help="its variables as JSON: '{\"enable_thinking\": false}'")
+    parser.add_argument("--end_token", choices=END_TOKENS, default="template", help="of a chat; see rewards/README.md")
     args = parser.parse_args(argv)
     settings = {name: getattr(args, name) for name in SETTINGS}
     prompt = [{"role": "user", "content": args.prompt}] if args.chat else args.prompt

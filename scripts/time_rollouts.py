@@ -77,7 +77,8 @@ def read_fields(own: argparse.Namespace, given: list[str], ppo: bool, scratch: s
 def make_trainer(args, model, data, reward, ppo: bool, plain: bool):
     """The trainer of the recipe, or TRL's own GRPO beside a reward model."""
     tokenizer = load_tokenizer(model, reward.eos_token)
-    common = {"train_dataset": load_prompts(data, tokenizer)[0], "peft_config": get_peft_config(model)}
+    dataset, _ = load_prompts(data, tokenizer, args.chat_template_kwargs)
+    common = {"train_dataset": dataset, "peft_config": get_peft_config(model)}
     common["quantization_config"] = get_quantization_config(model)
     if plain:
         return plain_trl(model.model_name_or_path, args, tokenizer, **common)

@@ -4,10 +4,9 @@ import gc
 import json
 
 import pytest
-from limits import LIMIT
+import torch
 from tiny_models import PROBLEMS, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
-from rewards import answers
 from train.tasks.rehearsal_model import make_rehearsal_model
 
 
@@ -18,10 +17,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def _time_for_answers(monkeypatch):
-    """The rewards give an answer five seconds to be parsed, which a busy machine can need for an easy one."""
-    monkeypatch.setattr(answers, "_SECONDS", LIMIT)
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

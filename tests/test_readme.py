@@ -1,4 +1,4 @@
-"""What the README prints runs as printed, its links lead somewhere, and it stays short."""
+"""What the README and that of the rewards print runs as printed, links lead somewhere, and the README stays short."""
 
 import os
 import re
@@ -9,14 +9,19 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 import trl
+import yaml
 from datasets import Dataset
 from limits import LIMIT
 from tiny_models import ROOT
+from trl.experimental.utils import get_reward
 
 import rewards
+from train.recipe_rewards import rewards_of_recipe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OF_REWARDS = (ROOT / "rewards/README.md").read_text(encoding="utf-8")
 ROOMS = ("train", "rewards", "scripts", "configs", "tests")
 READMES = [
     path
@@ -29,8 +34,8 @@ NOT_RUN = {  # the beginning of a command, and why the tests do not run it
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.M | re.S)
 
 
 def commands(block: str) -> list[str]:
@@ -77,10 +82,47 @@ def test_the_reward_in_a_trl_trainer(rehearsal, monkeypatch):
     block = next(b for b in blocks("python") if "GRPOTrainer" in b)
     given = {}
     monkeypatch.setattr(trl, "GRPOTrainer", lambda **arguments: given.update(arguments))
-    names = {"dataset": Dataset.from_dict({"prompt": ["What is 2+2? "]})}
+    names = {"dataset": Dataset.from_dict({"prompt": ["What is 2+2?"]})}
     exec(block.replace("Qwen/Qwen2.5-0.5B-Instruct", str(rehearsal)), names)
-    assert len(names["rm"].score(["What is 2+2? "], ["It is 4."])) == 1
+    assert len(names["rm"].score(["What is 2+2?"], [" It is 4."])) == 1
     assert given["reward_funcs"] is names["rm"]
+
+
+def test_the_reward_model_of_trls_ppo_trainer(rehearsal, monkeypatch):
+    """With a tiny model, and in place of the trainer of TRL <= 1.12 one that only asks for the reward of a rollout."""
+    (block,) = blocks("python", OF_REWARDS)
+    settings, given, seen = {}, {}, {}
+
+    class PPOTrainer:
+        def __init__(self, **arguments):
+            given.update(arguments)
+
+        def train(self):
+            tokenizer, prompts = given["processing_class"], given["train_dataset"]["input_ids"]
+            response = tokenizer("It is 4." + tokenizer.eos_token)["input_ids"]
+            rows = torch.tensor([[*prompt, *response] for prompt in prompts[:2]])
+            context = len(prompts[0])
+            seen["rewards"] = get_reward(given["reward_model"], rows, tokenizer.pad_token_id, context)[1].tolist()
+
+    module = types.ModuleType("trl.experimental.ppo")
+    module.PPOConfig, module.PPOTrainer = settings.update, PPOTrainer
+    monkeypatch.setitem(sys.modules, "trl.experimental.ppo", module)
+    names = {}
+    exec(block.replace("Qwen/Qwen2.5-0.5B", str(rehearsal)), names)
+    rm = rewards.EndoRM(rewards.FrozenBase(given["ref_model"]), names["tokenizer"])
+    assert seen["rewards"] == pytest.approx(rm.score(names["prompts"][:2], ["It is 4."] * 2), abs=1e-3)
+    assert len(given["train_dataset"]) == settings["total_episodes"] == 128
+    assert given["model"] is not given["ref_model"]
+    assert given["value_model"].config.num_labels == 1
+
+
+@pytest.mark.parametrize("block", [b for b in blocks("yaml", OF_REWARDS) if re.search(r"^rewards:", b, re.M)])
+def test_the_entries_that_are_printed_are_understood(block, rehearsal, monkeypatch):
+    """With a tiny model in place of a teacher; a judge behind an endpoint is asked nothing before a training."""
+    monkeypatch.setenv("JUDGE_KEY", "any")
+    entries = yaml.safe_load(block.replace("Qwen/Qwen2.5-Math-7B", str(rehearsal)))["rewards"]
+    names = [reward.name for reward in rewards_of_recipe(entries)]
+    assert names[: len(entries)] == [entry.get("as", entry["name"]) for entry in entries]
 
 
 def test_a_reward_in_ten_lines(monkeypatch):

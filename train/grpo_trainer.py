@@ -34,7 +34,7 @@ from train.policy_scores import PolicyScores
 from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
-from train.rollout import NOT_YET, Rollout, RolloutLogMixin, begin, response_mask, without_reward
+from train.rollout import NOT_YET, PromptMixin, Rollout, RolloutLogMixin, begin, response_mask, without_reward
 from train.trl_patches import check_vllm, fit_fused_head, say_once_that_no_reward_applies, set_up_vllm
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class EndoGRPOConfig(GRPOConfig):
         super().__post_init__()
 
 
-class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
@@ -181,10 +181,11 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, GRPOTraine
             self._tokenizer,
             self.eos_token_ids,
             lambda model: prepare_deepspeed(model, self.accelerator),
+            self.chat_template_kwargs,
         )
         for reward in by_steps:
             reward.tokenizer = self._tokenizer  # it decodes the policy's ids, whatever its inner reward reads
-        shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.system_prompt is None]
+        shared = [f for f in frozen_rewards if f.base is self.frozen_base and f.reads_policys_prompt]
         # the reward whose forward is the shared one: its token rewards cost nothing, for the table of completions
         self._endorm = next((f for f in shared if isinstance(f, EndoRM)), None)
         endorm_first = sorted(shared, key=lambda f: f is not self._endorm)  # the critic reads V at the first alpha

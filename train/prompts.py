@@ -5,20 +5,24 @@ import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, concatenate_datasets
 
-from rewards.answers import last_boxed
+from rewards.frozen.encoding import encode_prompt
+from rewards.frozen.messages import rendering_of
+from rewards.reading.sources import load_table
+from rewards.reading.table import Table
+from train.problems.answers import missing_answers
+from train.problems.columns import FLAGS, KINDS, Columns
+from train.problems.golds import clean, golds
+from train.problems.reader import Item, read_problems
 
 logger = logging.getLogger(__name__)
 
 # The system prompt Qwen2.5-Math-Instruct was trained with (its model card); the usual one for MATH.
 QWEN_MATH_SYSTEM_PROMPT = r"Please reason step by step, and put your final answer within \boxed{}."
-BUILDERS = {".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json", ".parquet": "parquet"}
-_DROPPED, _LENGTH = "__dropped__", "__length__"
 
 
 @dataclass
@@ -28,7 +32,8 @@ class DataArguments:
     dataset_name: str = field(
         default="DigitalLearningGmbH/MATH-lighteval",
         metadata={
-            "help": "Dataset on the hub, or a local .jsonl, .json, .jsonl.gz or .parquet file or a folder of them."
+            "help": "Dataset on the hub, or a local file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet), or a "
+            "folder of them."
         },
     )
     dataset_config: str | None = field(
@@ -38,25 +43,51 @@ class DataArguments:
         default="train",
         metadata={"help": "Split to train on; slices such as train[:100] work. A single local file is any split."},
     )
-    prompt_column: str = field(
-        default="prompt",
+    prompt_column: str | None = field(
+        default=None,
         metadata={
-            "help": "Column with ready prompts (text or chat messages), used as they stand where the dataset has it; "
-            "prompt_format, system_prompt and text_template then do not apply. Empty: never use one."
+            "help": "Column with ready prompts (text or chat messages), used as they stand: prompt_format, "
+            "system_prompt and text_template then do not apply. Default prompt where the dataset has it and no "
+            "problem_column is named, else messages or conversations where there is no problem. Empty: never use one."
         },
     )
-    problem_column: str = field(
-        default="problem", metadata={"help": "Column with the problem; read where there is no prompt column."}
+    problem_column: str | None = field(
+        default=None, metadata={"help": "Column with the problem. Default problem, question, query, instruction, ..."}
     )
-    solution_column: str = field(
-        default="solution",
+    context_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with a text that is shown before the problem. Default body, context, passage, ... Empty: "
+            "none."
+        },
+    )
+    choices_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with choices, which are shown as A, B, ... below the problem, or several with commas "
+            "between. Default choices, options, or columns such as A, B, C. Empty: none."
+        },
+    )
+    answer_kind: str | None = field(
+        default=None,
+        metadata={
+            "help": "How answers name a choice: letter, text, index (from 0), index1 (from 1). Default: what fits.",
+            "choices": list(KINDS),
+        },
+    )
+    solution_column: str | None = field(
+        default=None,
         metadata={
             "help": "Column with the worked solution; its last \\boxed{} is the answer where the answer column gives "
-            "none, and a row with neither is dropped. Empty: do not read one."
+            "none, and a row with neither is dropped. Default solution. Empty: do not read one."
         },
     )
-    answer_column: str = field(
-        default="answer", metadata={"help": "Column with the final answer, if any. Empty: do not read one."}
+    answer_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with the final answer, or a field of one (reward_model.ground_truth). Default: the first "
+            "that holds anything of answer_number, answer, final_answer, ... (train/problems/README.md). Empty: none."
+        },
     )
     prompt_format: str = field(
         default="chat",
@@ -108,6 +139,7 @@ class DataArguments:
                 raise ValueError(
                     f"{name} holds a control character; in YAML put text with backslashes in single quotes"
                 )
+        self.columns()
         marker = "<the problem>"
         try:
             shown = self.text_template.format(problem=marker)
@@ -118,8 +150,12 @@ class DataArguments:
         if marker not in shown:
             raise ValueError(f"text_template {self.text_template!r} has no {{problem}} in it; put it where it belongs")
 
+    def columns(self) -> Columns:
+        """The names of columns."""
+        return Columns.of({name: getattr(self, name) for name in (*FLAGS, "answer_kind")})
 
-def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
+
+def load_heldout(args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None) -> Dataset | None:
     """The held-out prompts as :func:`load_prompts` gives them; None where the recipe names none, or where they would
     be another split of a single file, which has no splits (this is logged).
 
@@ -134,23 +170,28 @@ def load_heldout(args: DataArguments, tokenizer: Any) -> Dataset | None:
         return None
     if (name, split) == (args.dataset_name, args.dataset_split):
         raise ValueError(f"The held-out prompts are the training prompts ({name}): set heldout_name or heldout_split.")
-    changes = {"dataset_name": name, "dataset_split": split, "max_train_samples": args.max_heldout_samples}
-    return load_prompts(dataclasses.replace(args, **changes), tokenizer)[0]
+    heldout = dataclasses.replace(
+        args, dataset_name=name, dataset_split=split, max_train_samples=args.max_heldout_samples
+    )
+    return load_prompts(heldout, tokenizer, chat_template_kwargs)[0]
 
 
-def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str, int]]:
+def load_prompts(
+    args: DataArguments, tokenizer: Any, chat_template_kwargs: dict | None = None
+) -> tuple[Dataset, dict[str, int]]:
     """Load the training prompts, drop the unusable ones and say how many.
 
     The result depends on ``args`` and the tokenizer alone: rows stay in file order and nothing is cached.
 
     Args:
         args: what to load.
-        tokenizer: measures the prompts exactly as TRL's trainers tokenise them.
+        tokenizer: measures the prompts exactly as the trainers tokenise them.
+        chat_template_kwargs: the trainer's, for that measure.
 
     Returns:
-        ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), ``solution``
-        (text) where the dataset has that column, ``answer`` (text; the answer column, of it what follows any ``####``
-        as in GSM8K, else the last box of the solution) where it has either, and its other columns unchanged.
+        ``(dataset, counts)``. The dataset has ``prompt`` (text, or a list of ``{"role", "content"}``), where it has
+        answers or solutions ``answer`` (text: the first of what `train.problems` reads as right) and ``solution``
+        (text: the worked solution, which ends in that answer, or the answer alone), and its other columns unchanged.
         ``counts`` holds rows: ``read``, ``empty_prompt``, ``no_answer``, ``too_long``, ``over_limit`` (left out by
         max_train_samples) and ``kept``; ``read`` is the sum of the others. They are logged as well, as a warning where
         rows were dropped. ``longest_prompt`` is that of the kept rows, in tokens.
@@ -159,151 +200,83 @@ def load_prompts(args: DataArguments, tokenizer: Any) -> tuple[Dataset, dict[str
         FileNotFoundError: a local file or folder that is not there.
         ValueError: columns that are absent or of the wrong kind, no chat template, no usable row.
     """
-    data, ready, chat = _prompt_column(_load(args), args, tokenizer)
-    columns = set(data.column_names)
-
-    # No cache: datasets recognises functions of a module by name, so it would serve rows made by older code.
-    mapped = data.map(
-        partial(_prepare, args=args, tokenizer=tokenizer, ready=ready, chat=chat),
-        batched=True,
-        remove_columns=[c for c in (args.solution_column, args.answer_column) if c in columns],
-        keep_in_memory=True,
-        load_from_cache_file=False,
-    )
-    verdicts = mapped[_DROPPED][:] if len(mapped) else []
-    usable = [row for row, verdict in enumerate(verdicts) if not verdict]
-    kept = usable[: args.max_train_samples]
-    reasons = Counter(verdicts)
-    counts = {"read": len(data)} | {reason: reasons[reason] for reason in ("empty_prompt", "no_answer", "too_long")}
-    counts |= {"over_limit": len(usable) - len(kept), "kept": len(kept)}
-    counts["longest_prompt"] = max((mapped[_LENGTH][row] for row in kept), default=0)
-    summary = _describe(args, counts)
-    if not kept:
-        raise ValueError(
-            f"no usable row. {summary}. Raise --max_prompt_length, or name other columns (found: "
-            f"{', '.join(data.column_names)}); --solution_column '' stops reading boxed answers"
-        )
-    logger.log(logging.WARNING if len(usable) < len(data) else logging.INFO, summary)
-    return mapped.remove_columns([_DROPPED, _LENGTH]).select(kept, keep_in_memory=True), counts
-
-
-def _prompt_column(data: Dataset, args: DataArguments, tokenizer: Any) -> tuple[Dataset, bool, bool]:
-    """The data, with a prompt column if it has prompts of its own; whether it does; whether prompts are messages."""
-    ready = _check_columns(args, data.column_names)
-    if ready:
-        first = next((prompt for prompt in data[args.prompt_column] if prompt), "")
-        chat = not isinstance(first, str)
-        if args.prompt_column != "prompt":
-            if "prompt" in data.column_names:
-                data = data.remove_columns("prompt")
-            data = data.rename_column(args.prompt_column, "prompt")
-    else:
-        chat = args.prompt_format == "chat"
+    table = load_table(args.dataset_name, args.dataset_split, args.dataset_config, "--dataset_config, --dataset_split")
+    reading = read_problems(table, args.columns())
+    notes, items = reading.notes, reading.items
+    prompts = [_write_prompt(args, item.problem) if item.prompt is None else item.prompt for item in items]
+    chat = any(isinstance(prompt, list) for prompt in prompts)
     if chat and not getattr(tokenizer, "chat_template", None):
-        fix = "make the prompt column plain text" if ready else "use --prompt_format text"
+        fix = "make the prompt column plain text" if reading.picked.prompt else "use --prompt_format text"
         raise ValueError(
             "the prompts are chat messages but the tokenizer has no chat template: choose a model with one, set "
             f"tokenizer.chat_template, or {fix}"
         )
-    return data, ready, chat
-
-
-def _prepare(batch: dict[str, list], args: DataArguments, tokenizer: Any, ready: bool, chat: bool) -> dict[str, list]:
-    """Prompts, solutions and answers of a batch of rows, each row with the reason why it is dropped ("" if not) and
-    the tokens of its prompt."""
-    has_solution, has_answer = args.solution_column in batch, args.answer_column in batch
-    size = len(next(iter(batch.values())))
-    if ready:
-        prompts = batch["prompt"]
-        for prompt in prompts:
-            _check_ready(prompt, chat, args.prompt_column)
-        empty = [not (prompt if chat else (prompt or "").strip()) for prompt in prompts]
-        out = {}
-    else:
-        problems = [_text(problem, args.problem_column) for problem in batch[args.problem_column]]
-        empty = [not problem.strip() for problem in problems]
-        prompts = [_write_prompt(args, problem) for problem in problems]
-        out = {"prompt": prompts}
-    no_answer = [False] * size
-    if has_solution:
-        out["solution"] = [_text(solution, args.solution_column) for solution in batch[args.solution_column]]
-    if has_answer or has_solution:
-        given = batch[args.answer_column] if has_answer else [None] * size
-        boxed = [last_boxed(text) or "" for text in out.get("solution", [""] * size)]
-        # GSM8K's answer column is the whole solution, with the answer after "####".
-        given = [_text(answer, args.answer_column).rsplit("####", 1)[-1].strip() for answer in given]
-        out["answer"] = [g or b for g, b in zip(given, boxed, strict=True)]
-        no_answer = [not answer for answer in out["answer"]]
-    out[_DROPPED] = ["empty_prompt" if e else "no_answer" if n else "" for e, n in zip(empty, no_answer, strict=True)]
-    usable = [row for row in range(size) if not out[_DROPPED][row]]
-    lengths = _prompt_lengths([prompts[row] for row in usable], tokenizer, chat)
-    out[_LENGTH] = [0] * size
-    for row, length in zip(usable, lengths, strict=True):
-        out[_LENGTH][row] = length
-        if length > args.max_prompt_length:
-            out[_DROPPED][row] = "too_long"
-    return out
-
-
-def _load(args: DataArguments) -> Dataset:
-    """The raw rows of the wanted split, from the hub or from local files."""
-    name, path = args.dataset_name, Path(args.dataset_name).expanduser()
-    suffix = next((s for s in sorted(BUILDERS, key=len, reverse=True) if name.lower().endswith(s)), None)
-    if not (suffix or path.exists() or name.startswith((".", "/", "~"))):
-        return load_dataset(name, args.dataset_config, split=args.dataset_split)
-    if path.is_dir():
-        found = {BUILDERS[s] for s in BUILDERS for file in path.rglob(f"*{s}") if file.is_file()}
-        if len(found) != 1:  # datasets would read the commonest format and leave the other files out in silence
-            what = "both JSON and parquet files; keep one kind" if found else f"none of {', '.join(BUILDERS)}"
-            raise ValueError(f"the folder {path} (dataset_name) holds {what}")
-        return load_dataset(str(path), args.dataset_config, split=args.dataset_split)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} (dataset_name) does not exist in {Path.cwd()}: correct the path, or name a dataset on the hub"
-        )
-    if suffix is None:
-        raise ValueError(f"{path} (dataset_name) is none of {', '.join(BUILDERS)}; convert it to one of them")
-    split = re.match(r"[^\[]*", args.dataset_split).group()  # "train" of "train[:10]": a lone file is that split
-    return load_dataset(BUILDERS[suffix], data_files={split: str(path)}, split=args.dataset_split)
-
-
-def _check_columns(args: DataArguments, columns: list[str]) -> bool:
-    """Whether the dataset has ready prompts; ValueError where the columns cannot give any."""
-    found = f"columns found: {', '.join(columns)}"
-    for f in dataclasses.fields(args):
-        value = getattr(args, f.name)
-        # A default may be absent (MATH has no answer column); a name the user chose and misspelt must not pass.
-        if f.name.endswith("_column") and value and value != f.default and value not in columns:
-            raise ValueError(f"{args.dataset_name} has no column {value!r} ({f.name}); {found}")
-    ready = args.prompt_column in columns
-    if not ready and args.problem_column not in columns:
-        hint = next((c for c in ("question", "query", "instruction", "input") if c in columns), "NAME")
+    lengths = _lengths(prompts, items, table, tokenizer, chat_template_kwargs)
+    reasons = [i.left_out or ("too_long" if n > args.max_prompt_length else "") for i, n in zip(items, lengths)]
+    usable = [row for row, reason in enumerate(reasons) if not reason]
+    kept = usable[: args.max_train_samples]
+    dropped = Counter(reasons)
+    counts = {"read": len(table)} | {reason: dropped[reason] for reason in ("empty_prompt", "no_answer", "too_long")}
+    counts |= {"over_limit": len(usable) - len(kept), "kept": len(kept)}
+    counts["longest_prompt"] = max((lengths[row] for row in kept), default=0)
+    summary = _describe(args, counts)
+    if not kept:
         raise ValueError(
-            f"{args.dataset_name} has neither a prompt column {args.prompt_column!r} nor a problem column "
-            f"{args.problem_column!r}; {found}. Name the right one, for example --problem_column {hint}"
+            f"no usable row. {' '.join((summary, *notes))}. Raise --max_prompt_length, or name other columns (found: "
+            f"{', '.join(table.columns)}); --solution_column '' stops reading boxed answers"
         )
-    return ready
-
-
-def _check_ready(prompt: Any, chat: bool, column: str) -> None:
-    if prompt is None:
-        return
-    good = isinstance(prompt, str) and not chat
-    if isinstance(prompt, list) and chat:
-        good = all(isinstance(m, dict) and "role" in m and "content" in m for m in prompt)
-    if not good:
-        raise ValueError(
-            f"column {column!r} must hold only texts or only lists of messages with 'role' and 'content'; found "
-            f"{str(prompt)[:200]}. Set --prompt_column '' to build prompts from the problem column instead"
+    column = reading.picked.prompt
+    if column and not chat and getattr(tokenizer, "chat_template", None):
+        notes.append(
+            f"column {column} is text and used as it stands, without a chat template; to have the prompt made of it: "
+            f"--prompt_column '' --problem_column {column}"
         )
+    if not reading.answered and args.answer_column != "":
+        if set(table.columns) > reading.picked.read:
+            notes.append(f"rewards will see no answers: {missing_answers(table, reading.picked)}")
+        else:
+            logger.info("rewards will see no answers: the data has prompts alone")
+    several = sum(len(items[row].golds) > 1 for row in kept)
+    if several:
+        notes.append(f"{several} rows have several right answers: rewards see the first, evaluation accepts each")
+    made = {"prompt": prompts}
+    if reading.answered or any(item.solution is not None for item in items):
+        made["solution"] = [_reference(item) for item in items]
+    if reading.answered:
+        made["answer"] = [item.golds[0] if item.golds else "" for item in items]
+    taken = (reading.picked.prompt, reading.picked.answer, reading.picked.solution)
+    used = {*made, *(name for name in taken if name)}
+    lost = [name for name in table.columns if name in made and name not in taken]
+    if lost:
+        notes.append(f"columns of the data that give way to what is made of others: {', '.join(lost)}")
+    others, mixed = table.dataset(kept, used)
+    logger.info(reading.said)
+    for note in (*notes, *mixed):
+        logger.warning(note)
+    logger.log(logging.WARNING if len(usable) < len(table) else logging.INFO, summary)
+    columns = {name: [values[row] for row in kept] for name, values in made.items()}
+    return concatenate_datasets([others, Dataset.from_dict(columns)], axis=1), counts
 
 
-def _text(value: Any, column: str) -> str:
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    if value is None:
-        return ""
-    raise ValueError(f"column {column!r} must hold text or numbers, not {type(value).__name__}: {str(value)[:200]}")
+def _reference(item: Item) -> str:
+    """What rewards compare with unless they are told another column: the worked solution, or the answer alone. One
+    that ends in no answer or another than the row's is followed by it, or rewards would read a wrong one off its end.
+    """
+    answer, solution = next(iter(item.golds), ""), item.solution or ""
+    if not (answer and solution) or answer in (clean(solution), *golds(solution, worked=True)):
+        return solution or answer
+    return f"{solution}\n\n$\\boxed{{{answer}}}$"
+
+
+def _lengths(prompts: list, items: list[Item], table: Table, tokenizer: Any, variables: dict | None) -> list[int]:
+    """Tokens of each prompt as the trainers tokenise it, 0 for rows that are left out."""
+    names = [name for name in ("tools", "chat_template_kwargs") if name in table.columns]
+    how = [rendering_of(dict(zip(names, row)), variables) for row in zip(*(table.column(name) for name in names))]
+    renderings = how or [rendering_of({}, variables)] * len(items)
+    return [
+        0 if item.left_out else len(encode_prompt(tokenizer, prompt, **rendering))
+        for prompt, item, rendering in zip(prompts, items, renderings, strict=True)
+    ]
 
 
 def _write_prompt(args: DataArguments, problem: str) -> str | list[dict[str, str]]:
@@ -311,17 +284,6 @@ def _write_prompt(args: DataArguments, problem: str) -> str | list[dict[str, str
         return args.text_template.format(problem=problem)
     system = [{"role": "system", "content": args.system_prompt}] if args.system_prompt else []
     return [*system, {"role": "user", "content": problem}]
-
-
-def _prompt_lengths(prompts: list, tokenizer: Any, chat: bool) -> list[int]:
-    """Tokens of each prompt as TRL's trainers tokenise it."""
-    if not prompts:
-        return []
-    if chat:
-        encoded = tokenizer.apply_chat_template(prompts, tokenize=True, add_generation_prompt=True, return_dict=True)
-    else:
-        encoded = tokenizer(text=prompts)
-    return [len(ids) for ids in encoded["input_ids"]]
 
 
 def _describe(args: DataArguments, counts: dict[str, int]) -> str:

@@ -99,6 +99,9 @@ def rewards_of_recipe(entries: list | str) -> list[ShapedReward]:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise ValueError(f"An entry of rewards needs a name, e.g. {{name: endorm, weight: 1.0}}; got {entry!r}.")
+        for key in ("as", "gate"):
+            if not isinstance(entry.get(key), str | None):
+                raise ValueError(f"Reward {entry['name']}: {key} is a name, got {entry[key]!r}; put it in quotes.")
     if not entries:
         raise ValueError("rewards is empty: name one at least, e.g. [{name: endorm}].")
     rewards = [_read(dict(entry)) for entry in entries]
@@ -138,7 +141,7 @@ def _read(entry: dict) -> ShapedReward:
         raise ValueError(f"{own['name']} has step_reduce but no steps: add steps: line (or step).")
     try:
         shaping = Shaping(**{key: own[key] for key in SHAPING if key in own})
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"Reward {own['name']}: {error}") from error
     name = re.split(r"[.:]", own["name"])[-1] + ("_steps" if "steps" in own else "")
     return ShapedReward(func, shaping, own.get("as", name))
@@ -170,7 +173,10 @@ def make_reward(name: str, settings: dict):
     if needed:
         missing = "a model" if from_pretrained is not None else ", ".join(needed)
         raise ValueError(f"The reward {name} cannot be made without {missing}: add that to its entry.")
-    return reward(**settings)
+    try:
+        return reward(**settings)
+    except TypeError as error:
+        raise ValueError(f"The reward {name} cannot be made with {settings}: {error}.") from error
 
 
 def _signature(function) -> list[inspect.Parameter]:

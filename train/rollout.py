@@ -1,4 +1,4 @@
-"""What is known of a rollout, filled step by step and read by both trainers; and what is logged of it.
+"""A rollout: how its prompts become token ids, what is known of it step by step, and what is logged of it.
 
 A response may hold tokens that are not the policy's: what a tool returned, or what an environment said between two
 turns. They are read by every model, but nothing is earned, learned or counted on them. So a sum over tokens is always
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from rewards import TokenScores
-from rewards.frozen.encoding import own_ids
+from rewards.frozen.encoding import encode_prompt, own_ids
+from rewards.frozen.messages import Rendering, rendering_of
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
 if TYPE_CHECKING:
@@ -176,6 +177,63 @@ def without_reward(raw_rewards: Tensor, weights: Tensor) -> Tensor:
     """
     counts = weights.to(raw_rewards.device) != 0
     return raw_rewards[:, counts if bool(counts.any()) else ~counts].isnan().all(dim=1)
+
+
+class PromptMixin(GRPOTrainer):
+    """A `trl.GRPOTrainer` whose prompts become token ids by `encode_prompt`, as everything else in this project reads
+    them, and whose reward functions get the column `rendering`.
+
+    TRL renders a batch of prompts by itself, with `chat_template_kwargs` of its config and the tools of the trainer.
+    It does not read the columns `tools` and `chat_template_kwargs` of a dataset, shows nothing (or Python's list) of
+    contents that are lists of parts where the template expects text, opens a second turn after a prompt that ends in a
+    message of the assistant's, and lets a text begin with two BOS tokens.
+    """
+
+    _rows: Sequence[Mapping[str, Any]] | None = None  # of the dataset, one a response
+
+    def _generate_and_score_completions(self, inputs):
+        self._rows = inputs
+        return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list):
+        ids = [
+            encode_prompt(self._tokenizer, p, **how) for p, how in zip(prompts, self.renderings(prompts), strict=True)
+        ]
+        return ids, None, {}  # no images: only causal LMs of text are trained
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        inputs = [{**row, "rendering": how} for row, how in zip(inputs, self.renderings(prompts), strict=True)]
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def renderings(self, prompts: Sequence) -> list[Rendering]:
+        """How each prompt of the current rollout is rendered: by its row, over the run's settings.
+
+        Raises:
+            ValueError: a row has tools in a column, and the trainer has tools too.
+        """
+        rows: Sequence[Mapping[str, Any]] = self._rows or ()
+        if len(rows) != len(prompts):  # a rollout_func of the user's asks for other prompts
+            rows = [{}] * len(prompts)
+        result = []
+        for i, row in enumerate(rows):
+            how = rendering_of(row, self.chat_template_kwargs)
+            if tools := self._tools_of(i):
+                if how.get("tools"):
+                    raise ValueError(
+                        "The trainer has tools that it runs, and the dataset has a column tools, which are only "
+                        "shown: leave out one of the two, or rename the column."
+                    )
+                how["tools"] = tools
+            if self.chat_template is not None:
+                how["chat_template"] = self.chat_template
+            result.append(how)
+        return result
+
+    def _tools_of(self, i: int) -> list:
+        if self.environment_factories is None:
+            return self.tools
+        names = getattr(self, "_batch_environments", ())  # there from the first rollout on
+        return self._env_tools[names[i]] if i < len(names) else self.tools
 
 
 class RolloutLogMixin(GRPOTrainer):

@@ -7,6 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.trainer_callback import ProgressCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from rewards.frozen.encoding import template_end
 from train.checkpoints import newest_complete
 from train.grpo_trainer import EndoGRPOTrainer
 from train.launcher import check_launcher, start_process_group
@@ -39,8 +40,8 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
 
     args.model_init_kwargs = model_init_kwargs(model)
     tokenizer = load_tokenizer(model, reward.eos_token, args.trust_remote_code)
-    dataset, counts = load_prompts(data, tokenizer)
-    heldout = load_heldout(data, tokenizer)
+    dataset, counts = load_prompts(data, tokenizer, args.chat_template_kwargs)
+    heldout = load_heldout(data, tokenizer, args.chat_template_kwargs)
     rewards = build_rewards(reward)
     if heldout is None:
         args.eval_strategy = "no"
@@ -61,6 +62,7 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
         quantization_config=get_quantization_config(model),
     )
     check_positions(trainer, counts["longest_prompt"])
+    warn_of_other_end(trainer)
     check_launcher(trainer.accelerator)
     use_console(trainer)
     trainer.add_callback(RunFolder(trainer, model, data, reward, tracking, watch, recipe))
@@ -132,6 +134,20 @@ def check_positions(trainer, longest_prompt: int) -> None:
             f"The longest prompt has {longest_prompt} tokens and responses may have "
             f"{trainer.args.max_completion_length}, but the model has {positions} positions: lower max_prompt_length "
             "or max_completion_length."
+        )
+
+
+def warn_of_other_end(trainer) -> None:
+    """Say so where the chat template ends an answer by a token at which the policy does not stop: a base model then
+    goes on after its turn, and EndoRM rates responses given as text by another end than the policy's."""
+    end = template_end(trainer.processing_class)
+    chat = not isinstance(next(iter(trainer.train_dataset))["prompt"], str)
+    if chat and end is not None and end not in trainer.eos_token_ids:
+        token = trainer.processing_class.convert_ids_to_tokens(end)
+        logger.warning(
+            "The chat template ends an answer by %s, at which the policy does not stop: set eos_token: %s.",
+            token,
+            token,
         )
 
 

@@ -59,6 +59,7 @@ class CrossTokenizer:
         prompts: Sequence,
         completion_ids: Sequence[Sequence[int]],
         judge: Callable[[list, list[list[int]], list[bool]], list[Tensor]],
+        end_ids: Sequence[int] | None = None,
     ) -> list[Tensor]:
         """Rewards of the policy's tokens, n of (T_i,) fp32 on the CPU, in the unit of `judge`.
 
@@ -66,13 +67,15 @@ class CrossTokenizer:
             prompts: n prompts, handed on to `judge`.
             completion_ids: n responses in the policy's tokens, none empty.
             judge: from prompts, responses in the teacher's tokens and whether each is complete to its token rewards.
+            end_ids: n ids by which the teacher ends these responses; default its tokenizer's end token.
         """
         complete = [ids[-1] in self.eos_token_ids for ids in completion_ids]
         read = [characters(self.policy, ids[: len(ids) - end]) for ids, end in zip(completion_ids, complete)]
         texts = [text for text, _ in read]
         # a special token that the policy spells out is text, and ends no turn
         encoded = self.teacher(texts, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        ids = [[*row, *[self.teacher.eos_token_id] * end] for row, end in zip(encoded["input_ids"], complete)]
+        ends = [self.teacher.eos_token_id] * len(complete) if end_ids is None else end_ids
+        ids = [[*row, *[i] * end] for row, i, end in zip(encoded["input_ids"], ends, complete, strict=True)]
         rows = [i for i, row in enumerate(ids) if row]  # cut off before its first character: nothing to judge
         judged = judge([prompts[i] for i in rows], [ids[i] for i in rows], [complete[i] for i in rows])
         result = [torch.zeros(len(row)) for row in completion_ids]

@@ -21,8 +21,9 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import requests
 import torch
@@ -31,13 +32,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from urllib3.util.retry import Retry
 
+from rewards.frozen.messages import read_template_kwargs
 from rewards.judges.judge import Judge
 from rewards.judges.templates import Template, break_tokens
 
 logger = logging.getLogger(__name__)
 
 # vLLM fills in what a request leaves open from the model's generation config: Qwen's would reshape the distribution
-PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": {"enable_thinking": False}}
+NO_THINKING = {"enable_thinking": False}
+PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": NO_THINKING}
 PASSING = (408, 429, 500, 502, 503, 504)  # what may be over in a moment
 SETUP = (401, 403, 404, 405)  # what no other question would change
 ON_FAILURE = ("error", "none")
@@ -82,6 +85,8 @@ class EndpointJudge(Judge):
         extra_body: further fields of each request. The default are vLLM's for an unchanged distribution and no
             thinking phase; for a server that does not know these, give {}.
         backoff_s: the first wait.
+        chat_template_kwargs: variables for the server's chat template, over the default's and under those that
+            `extra_body` itself has in a field of that name.
 
     Attributes:
         asked, failed, unlisted: questions since `take_metrics`, those without an answer, and those with an answer
@@ -104,6 +109,7 @@ class EndpointJudge(Judge):
         on_failure: str = "error",
         extra_body: dict | None = None,
         backoff_s: float = 0.5,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
     ):
         if not url.startswith(("http://", "https://")) or "@" in url:
             raise ValueError("endpoint must be an address such as http://localhost:8000/v1, with no password in it.")
@@ -121,7 +127,9 @@ class EndpointJudge(Judge):
         self.url, self.model = url.rstrip("/"), model
         self.concurrency, self.timeout_s, self.top_logprobs = concurrency, timeout_s, top_logprobs
         self.max_retries, self.on_failure = max_retries, on_failure
-        self.extra_body = PLAIN if extra_body is None else extra_body
+        self._own_body, self.extra_body = extra_body, PLAIN if extra_body is None else extra_body
+        if chat_template_kwargs is not None:
+            self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
         self.asked = self.failed = self.unlisted = 0
         retry = _Retry(
             max_retries,
@@ -175,6 +183,18 @@ class EndpointJudge(Judge):
         settings = {"max_tokens": max_new_tokens, "temperature": 0.0}
         return self._ask_all(template, questions, settings, lambda c: c["message"]["content"] or "", progress)
 
+    def lend_variables(self, chat_template_kwargs: Mapping[str, Any]) -> None:
+        """See `Judge.lend_variables`; only where the server is known to take them, by what `extra_body` has."""
+        if "chat_template_kwargs" in self.extra_body:
+            super().lend_variables(chat_template_kwargs)
+
+    def _variables(self) -> dict:
+        if self.variables is None:
+            return {}
+        default = {} if self._own_body is not None else NO_THINKING
+        own = (self._own_body or {}).get("chat_template_kwargs", {})
+        return {"chat_template_kwargs": {**default, **self.variables, **own}}
+
     def take_metrics(self) -> dict[str, float]:
         """Shares of the questions since the last call: without an answer (`failed`), with a bound (`unlisted`)."""
         asked, failed, unlisted = self.asked, self.failed, self.unlisted
@@ -190,6 +210,7 @@ class EndpointJudge(Judge):
             {"model": self.model, "messages": [{"role": "user", "content": text}], "top_p": 1.0}
             | settings
             | self.extra_body
+            | self._variables()
             for text in texts
         ]
         pool = ThreadPoolExecutor(self.concurrency)

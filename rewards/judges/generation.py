@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
 from rewards.frozen.batching import batches_by_tokens
+from rewards.frozen.encoding import template_end
 
 
 @torch.no_grad()
@@ -25,8 +26,9 @@ def generate_greedily(
 
     Args:
         prompt_ids: unpadded lists of token ids, none empty; padded on the left here.
-        max_new_tokens: the most tokens of an answer. It ends at the tokenizer's end token or one of the model's
-            generation config, whose sampling settings and penalties do not apply.
+        max_new_tokens: the most tokens of an answer. It ends at the tokenizer's end token, the one by which its chat
+            template ends an answer, or one of the model's generation config, whose sampling settings and penalties do
+            not apply.
         batch_tokens: padded tokens, answers included, in one batch.
 
     Returns:
@@ -43,7 +45,8 @@ def generate_greedily(
                 f"model has {positions} positions. Drop the row, shorten its response, or lower max_new_tokens."
             )
     declared = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])} - {None}
+    declared = declared if isinstance(declared, list) else [declared]
+    ends = {tokenizer.eos_token_id, template_end(tokenizer), *declared} - {None}
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewards.frozen.frozen_base import FrozenBase
+from rewards.frozen.messages import read_template_kwargs
 from rewards.judges.generation import generate_greedily
 from rewards.judges.templates import Template, answer_ids
 
@@ -25,10 +26,14 @@ class Judge(ABC):
 
     Attributes:
         base, tokenizer, max_positions: of a model in this process, else None.
+        chat_template_kwargs: variables for its chat template that it was given, over `enable_thinking: false`.
+        lent: those of the training that it judges for, which it takes if it was given none.
     """
 
     base: FrozenBase | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    lent: Mapping[str, Any] | None = None
 
     @property
     def max_positions(self) -> int | None:
@@ -48,6 +53,16 @@ class Judge(ABC):
         """What the judge writes after each question, taking the most likely token each time; None where it gave
         nothing and is allowed to."""
 
+    def lend_variables(self, chat_template_kwargs: Mapping[str, Any]) -> None:
+        """Keep a training's variables for chat templates, for a judge that was given none of its own; but a policy
+        that thinks makes no judge that does, since the answer is read from the first token."""
+        self.lent = {k: v for k, v in chat_template_kwargs.items() if k != "enable_thinking"}
+
+    @property
+    def variables(self) -> Mapping[str, Any] | None:
+        """For its chat template: its own, or those that it was lent."""
+        return self.lent if self.chat_template_kwargs is None else self.chat_template_kwargs
+
     def take_metrics(self) -> dict[str, float]:
         """What is worth logging of the questions since this was last called."""
         return {}
@@ -61,23 +76,34 @@ class LocalJudge(Judge):
             needs a model that is neither wrapped nor sharded.
         tokenizer: its tokenizer.
         batch_tokens: padded tokens in one batch; a frozen base has its own.
+        chat_template_kwargs: variables for its chat template; see `Template.encode`.
     """
 
     tokenizer: PreTrainedTokenizerBase
 
     def __init__(
-        self, model: FrozenBase | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int = 8192
+        self,
+        model: FrozenBase | PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_tokens: int = 8192,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
     ):
         self.base = model if isinstance(model, FrozenBase) else None
         self.model: Any = model.model if isinstance(model, FrozenBase) else model.eval()  # wrapped in whatever way
         self.batch_tokens = self.base.batch_tokens if self.base else batch_tokens
         self.tokenizer = tokenizer
+        if chat_template_kwargs is not None:
+            self.chat_template_kwargs = read_template_kwargs(chat_template_kwargs)
 
     @property
     def max_positions(self) -> int | None:
         if self.base is not None:
             return self.base.max_positions
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def encode(self, template: Template, **question) -> list[int]:
+        """Token ids of a question, as `Template.encode` gives them."""
+        return template.encode(self.tokenizer, chat_template_kwargs=self.variables, **question)
 
     def log_probs(self, template, questions, answers, progress=False) -> Tensor:
         """See `Judge.log_probs`: one forward a question, one position read, nothing generated.
@@ -90,7 +116,7 @@ class LocalJudge(Judge):
         # a sharded base is asked even without a question, since the other processes wait for its forwards
         if not questions and not self.base.sharded:
             return torch.empty(0, len(answers))
-        ids = [template.encode(self.tokenizer, **question) for question in questions]
+        ids = [self.encode(template, **question) for question in questions]
         candidates = answer_ids(self.tokenizer, ids[0], answers) if ids else [0] * len(answers)
         with tqdm(total=len(ids), desc="judge", unit="question", disable=not progress) as bar:
             told = bar.update if progress else False
@@ -98,6 +124,6 @@ class LocalJudge(Judge):
 
     def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
         """See `Judge.write`; see `generate_greedily` for errors."""
-        ids = [template.encode(self.tokenizer, **question) for question in questions]
+        ids = [self.encode(template, **question) for question in questions]
         written = generate_greedily(self.model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
         return [*written]

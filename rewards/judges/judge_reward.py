@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.loading import load_causal_lm
 from rewards.judges.endpoint_judge import EndpointJudge
 from rewards.judges.judge import Judge, LocalJudge
+from rewards.judges.templates import Template
 
-ENDPOINT_SETTINGS = frozenset(inspect.signature(EndpointJudge).parameters) - {"url", "model"}
+ENDPOINT_SETTINGS = frozenset(inspect.signature(EndpointJudge).parameters) - {"url", "model", "chat_template_kwargs"}
 
 
 class JudgeReward:
@@ -39,6 +40,7 @@ class JudgeReward:
         device: str | torch.device | None = None,
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
+        chat_template_kwargs: Mapping[str, Any] | str | None = None,
         **settings,
     ) -> Self:
         """A judge loaded into this process (see `load_causal_lm`), or with `endpoint` the one of that name which a
@@ -48,6 +50,8 @@ class JudgeReward:
             endpoint: address of an OpenAI-compatible server, e.g. http://localhost:8000/v1; with it, the settings of
                 `EndpointJudge` in place of the following four.
             batch_tokens: padded tokens in one batch.
+            chat_template_kwargs: variables for the judge's chat template, over `enable_thinking: false`. Without them
+                a training lends those of its run, but for that one.
             settings: those of the class.
 
         Raises:
@@ -61,6 +65,7 @@ class JudgeReward:
                     "dtype, device, batch_tokens and trust_remote_code are the server's business: leave them out of "
                     "a judge with an endpoint."
                 )
+            of_endpoint["chat_template_kwargs"] = chat_template_kwargs
             return make(EndpointJudge(endpoint, name_or_path, **of_endpoint), **settings)
         if of_endpoint:
             raise ValueError(
@@ -68,7 +73,7 @@ class JudgeReward:
                 "http://HOST:8000/v1, or leave that out."
             )
         model, tokenizer = load_causal_lm(name_or_path, dtype, device, trust_remote_code)
-        return make(LocalJudge(model, tokenizer, batch_tokens), **settings)
+        return make(LocalJudge(model, tokenizer, batch_tokens, chat_template_kwargs), **settings)
 
     @property
     def base(self) -> FrozenBase | None:
@@ -94,6 +99,17 @@ class JudgeReward:
                 "EndpointJudge, or give it to this project's trainers, which lend it their frozen base."
             )
         return self.judge
+
+    def question_tokens(self, template: Template, **question) -> int:
+        """How many tokens a question to a judge in this process has.
+
+        Raises:
+            ValueError: there is no judge, or it is behind an endpoint.
+        """
+        judge = self.asked_judge()
+        if not isinstance(judge, LocalJudge):
+            raise ValueError(f"The tokens of {type(judge).__name__} are not known here: use a model in this process.")
+        return len(judge.encode(template, **question))
 
     def log_judge(self, log_metric) -> None:
         """Hand the judge's metrics to the trainer, if there is one that has metrics."""

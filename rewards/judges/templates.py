@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rewards.frozen.encoding import conversation_text, response_text
+from rewards.frozen.encoding import encode_prompt
+from rewards.frozen.messages import conversation_text, judged_text
 
 FOLDER = Path(__file__).parent / "prompts"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -42,24 +44,30 @@ class Template:
 
     def text_for(self, clean: Callable[[str], str], prompt: str | list[dict], **responses: str | list[dict]) -> str:
         """The filled template of what `encode` takes, each text passed through `clean` first."""
-        texts = {"prompt": conversation_text(prompt)} | {k: response_text(r) for k, r in responses.items()}
+        texts = {"prompt": conversation_text(prompt)} | {k: judged_text(r) for k, r in responses.items()}
         return self.fill(**{name: clean(text) for name, text in texts.items()})
 
-    def encode(self, tokenizer, prompt: str | list[dict], **responses: str | list[dict]) -> list[int]:
-        """Token ids of the filled template: as a user's message through the chat template (without a thinking phase
-        where that can be switched off), or as plain text if the tokenizer has none.
+    def encode(
+        self,
+        tokenizer,
+        prompt: str | list[dict],
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **responses: str | list[dict],
+    ) -> list[int]:
+        """Token ids of the filled template, by `encode_prompt`: as a user's message through the chat template (without
+        a thinking phase where that can be switched off), or as plain text if the tokenizer has none.
 
         Args:
             prompt: a str, or chat messages, which the judge reads as text with the roles named.
+            chat_template_kwargs: variables for the judge's chat template, over `enable_thinking: false`.
             responses: by placeholder, each a str or the assistant's message(s).
         """
         filled = self.text_for(lambda text: defuse(tokenizer, text), prompt, **responses)
         if tokenizer.chat_template is None:
-            return tokenizer(filled)["input_ids"]
-        messages = [{"role": "user", "content": filled}]
-        return tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, enable_thinking=False
-        )["input_ids"]
+            return encode_prompt(tokenizer, filled)
+        reads = "enable_thinking" in tokenizer.get_chat_template()
+        variables = {**({"enable_thinking": False} if reads else {}), **(chat_template_kwargs or {})}
+        return encode_prompt(tokenizer, [{"role": "user", "content": filled}], chat_template_kwargs=variables)
 
 
 def special_tokens(tokenizer) -> dict[int, str]:

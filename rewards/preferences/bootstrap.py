@@ -89,6 +89,27 @@ def estimates(
     return percentiles(layout.scores(wins[0], scored[0]), level)
 
 
+def figure(
+    layout: Layout,
+    outcomes: Sequence[np.ndarray],
+    value: Callable[[list[dict[str, np.ndarray]]], np.ndarray],
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, float | None]:
+    """One figure of several outcomes on the same comparisons, such as a mean over views, with its percentile interval.
+
+    Args:
+        value: from the scores of each outcome, name -> (1 + draws,), to the figure, (1 + draws,).
+
+    Returns:
+        {"value", "low", "high"}, as `estimates` has them.
+    """
+    wins, scored = resample(layout, outcomes, draws, seed)
+    scores = [layout.scores(w, s) for w, s in zip(wins, scored, strict=True)]
+    return percentiles({"figure": value(scores)}, level)["figure"]
+
+
 def differences(
     layout: Layout, first: np.ndarray, second: np.ndarray, draws: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> dict[str, dict]:
@@ -130,7 +151,7 @@ def length_correlation(
     for size in {len(pair) for pair in pairs} - {0}:  # one call for all groups of a size
         ranked = rankdata([pair for pair in pairs if len(pair) == size], axis=1)
         ranks.append(((ranked - (size + 1) / 2) / size).reshape(-1, 2))
-    result = {"responses": len(every)}
+    result: dict[str, float | int | None] = {"responses": len(every)}
     for name, table, correlate in (
         ("all", every, spearmanr),
         ("within_prompt", np.concatenate(ranks), pearsonr),

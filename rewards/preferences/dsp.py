@@ -46,7 +46,8 @@ def load(
     rows, notes = load_rows(name, split, config, limit)
     check_columns(rows, ["query", "responses"], name)
     kinds = (*DOMAINS, NORMAL)
-    groups, built = [], []
+    groups: list[Group] = []
+    built: list[tuple] = []
     for n, row in enumerate(rows):
         given = row.get("responses")
         texts = [given.get(kind) if isinstance(given, dict) else None for kind in kinds]
@@ -146,10 +147,20 @@ def table_page(table: Mapping) -> str:
     return f"{markdown_table(['prompt', *table['columns']], rows)}\n{wins}\n"
 
 
-def own_domains(views: Mapping[str, Mapping[str, float | None]]) -> float | None:
-    """Mean accuracy of each domain under its own prompt, the table's diagonal, from view -> score -> value."""
-    diagonal = [views[domain][domain] for domain in DOMAINS]
-    return None if None in diagonal else sum(diagonal) / len(diagonal)
+def headline(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """Mean accuracy of each domain under its own prompt, the table's diagonal, with its interval.
+
+    Args:
+        views, outcomes: domain of the system prompt -> the same comparisons under it, and one judge's outcomes there.
+    """
+    layout = _layout(views[DOMAINS[0]], max_length_ratio=1.25, lengths=None)
+
+    def value(scores: list[dict[str, np.ndarray]]) -> np.ndarray:
+        return np.mean([of_view[domain] for domain, of_view in zip(DOMAINS, scores, strict=True)], axis=0)
+
+    return statistics.figure(layout, [outcomes[domain] for domain in DOMAINS], value, draws, seed)
 
 
 def _domains(comparisons: Comparisons) -> list[str]:
@@ -173,7 +184,7 @@ def _layout(comparisons: Comparisons, max_length_ratio: float, lengths: list[lis
     def scores(wins: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
         wins, scored = (counts.reshape(-1, len(names), 2, 2) for counts in (wins, scored))
         parts = np.s_[:, :, :, :], np.s_[:, :, :1, :], np.s_[:, :, :, 1:]  # all, opponent not normal, length-matched
-        result = {}
+        result: dict[str, np.ndarray] = {}
         for variant, part in zip(VARIANTS, parts, strict=True):
             accuracy = statistics.share(wins[part].sum(axis=(2, 3)), scored[part].sum(axis=(2, 3)))
             result |= {f"{name}{variant}": accuracy[:, k] for k, name in enumerate(names)}

@@ -1,6 +1,6 @@
 """From the flags of an evaluation to its results: judges, floors, paired differences and sweeps on any benchmark.
 
-A benchmark is a module with `summary`, `differences` and `COLUMNS`. A view is its comparisons under one prompt: DSP
+A benchmark is a module with `summary`, `differences` and `headline`. A view is its comparisons under one prompt: DSP
 has four, the others one.
 """
 
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Mapping
 from types import ModuleType
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from rewards.endorm import FORMS, REDUCES, TERMINALS
@@ -26,7 +27,7 @@ from rewards.preferences.judging import (
 )
 from rewards.reporting.tables import markdown_table, percent
 
-SWEPT = {  # default values of --sweep
+SWEPT: dict[str, list] = {  # default values of --sweep
     "discounts": [1.0, 0.999, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9],
     "forms": list(FORMS),
     "floors": [0.0, 0.1, 0.5],
@@ -139,7 +140,8 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
     """EndoRM's scores on every view under every combination of the lists that the flags name.
 
     Returns:
-        One {"setting": fields, "views": view -> score -> value} a combination, in the grid's order.
+        One {"setting": fields, "views": view -> score -> value, "figure": the benchmark's headline with its interval}
+        a combination, in the grid's order.
     """
     settings = grid(
         alpha=args.alphas,
@@ -150,31 +152,39 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
         terminal=args.terminals,
         end_token=[bool(e) for e in args.end_tokens],
     )
-    rows = [{"setting": vars(s), "views": {}} for s in settings]
+    rows: list[dict[str, dict]] = [{"setting": vars(s), "views": {}} for s in settings]
+    outcomes: list[dict[str, np.ndarray]] = [{} for _ in settings]
     for view, comparisons in views.items():
         verdicts = endorm_verdicts(source, comparisons, settings, f"endorm {view}".strip())
-        for row, v in zip(rows, tqdm(verdicts, desc=f"sweep {view}".strip(), unit="setting")):
+        for row, outcome, v in zip(rows, outcomes, verdicts):
             scores = benchmark.summary(comparisons, v.outcome, draws=1)["scores"]
             row["views"][view] = {name: score["value"] for name, score in scores.items()}
+            outcome[view] = v.outcome
+    for row, outcome in zip(rows, tqdm(outcomes, desc="sweep", unit="setting")):
+        row["figure"] = benchmark.headline(views, outcome, draws=args.draws)
     return rows
 
 
-def sweep_panels(rows: list[dict], value) -> tuple[str, dict]:
-    """A table of a sweep in Markdown, and its heatmap: discounts down, everything else across.
+def sweep_panels(rows: list[dict]) -> tuple[str, dict]:
+    """A table of a sweep in Markdown, the best setting first, and its heatmap: discounts down, all else across.
 
     Args:
-        rows: as `sweep` gives them.
-        value: the one figure of a row to show, a function of its "views".
+        rows: as `sweep` gives them. Those without a figure come last.
     """
     fields = list(rows[0]["setting"])
     across = [f for f in fields if f != "discount" and len({row["setting"][f] for row in rows}) > 1]
-    table = [[*(row["setting"][f] for f in fields), percent(value(row["views"]))] for row in rows]
+    ranked = sorted(rows, key=lambda row: np.inf if row["figure"]["value"] is None else -row["figure"]["value"])
+    table = [[*(row["setting"][f] for f in fields), percent(row["figure"])] for row in ranked]
     columns = list(dict.fromkeys(tuple(row["setting"][f] for f in across) for row in rows))
     discounts = list(dict.fromkeys(row["setting"]["discount"] for row in rows))
-    cells = {(r["setting"]["discount"], tuple(r["setting"][f] for f in across)): value(r["views"]) for r in rows}
+    cells = {(r["setting"]["discount"], tuple(r["setting"][f] for f in across)): r["figure"]["value"] for r in rows}
     matrix = [[cells[d, c] for c in columns] for d in discounts]
     labels = [" ".join(f"{f} {x}" for f, x in zip(across, c)) or "endorm" for c in columns]
-    markdown = markdown_table([*(f.replace("_", " ") for f in fields), "accuracy"], table)
+    markdown = markdown_table([*(f.replace("_", " ") for f in fields), "accuracy (95 % interval)"], table)
+    if len(rows) > 1:
+        markdown += (
+            f"\nThe intervals are each setting's own: the best of {len(rows)} on one set looks better than it is.\n"
+        )
     return markdown, {"sweep": (matrix, [f"discount {d}" for d in discounts], labels)}
 
 
@@ -198,5 +208,5 @@ def judge_tables(results: Mapping, columns) -> str:
     facts = [[label, f"{name} {value}"] for label, j in judges.items() for name, value in j.get("facts", {}).items()]
     if facts:
         parts.append(markdown_table(["judge", "count"], facts))
-    notes = dict.fromkeys(note for judge in judges.values() for note in judge["notes"])
+    notes = dict.fromkeys(n for judge in judges.values() for n in (*judge["notes"], *judge.get("missing", ())))
     return "\n".join([*parts, *(f"- {note}" for note in notes)]) + "\n"

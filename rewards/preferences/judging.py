@@ -27,6 +27,7 @@ from rewards.frozen.encoding import encode_prompt, encode_response
 from rewards.frozen.loading import load_causal_lm
 from rewards.frozen.score_cache import ScoreCache
 from rewards.frozen.sweep import ScoredResponses, Setting
+from rewards.pairwise_judge import POINTS
 from rewards.preferences.comparisons import Comparisons, outcomes
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class EndoRMScores:
             for r, text in enumerate(group.responses):
                 if text is None:
                     continue
-                ids = encode_response(self.tokenizer, text, append_eos=True)
+                ids = encode_response(self.tokenizer, text, append_eos=True, prompt=group.prompt)
                 room = (self.positions or len(prompt) + len(ids)) - len(prompt)
                 if len(ids) > room:
                     too_long += 1
@@ -198,15 +199,16 @@ def _shortened(judge, prompt, text: str, over: int) -> str | None:
 
 
 def _compared(judge: PairwiseJudge, comparisons: Comparisons) -> Verdicts:
-    pairs = zip(comparisons.group.tolist(), comparisons.better.tolist(), comparisons.worse.tolist())
-    questions = [(comparisons.groups[g].prompt, comparisons.groups[g].responses) for g in comparisons.group.tolist()]
-    questions = [(p, texts[b], texts[w]) for (p, texts), (_, b, w) in zip(questions, pairs)]
+    """Verdicts of a judge that compares. A pair without an answer (an endpoint may give none) is not scored."""
+    indices = zip(comparisons.group.tolist(), comparisons.better.tolist(), comparisons.worse.tolist())
+    pairs = [(comparisons.groups[g], b, w) for g, b, w in indices]
+    questions = [(group.prompt, group.responses[b], group.responses[w]) for group, b, w in pairs]
     limit = judge.max_positions or float("inf")
     fits = [judge.tokens(*question) <= limit for question in questions]
     outcome = np.full(len(comparisons), np.nan)
     asked = [question for question, fit in zip(questions, fits) if fit]
     verdicts = judge.compare(*map(list, zip(*asked))) if asked else []
-    outcome[fits] = [{"first": 1.0, "second": 0.0, "tie": 0.5}[verdict] for verdict in verdicts]
+    outcome[fits] = [np.nan if verdict is None else POINTS[verdict][0] for verdict in verdicts]
     outcome[comparisons.identical] = 0.5
-    facts = {"asked": judge.asked, "position_bias": judge.position_bias}
+    facts = {"asked": judge.asked, "position_bias": judge.position_bias, "unanswered": verdicts.count(None)}
     return Verdicts(outcome, None, facts, too_long_note(fits.count(False), False))

@@ -1,16 +1,35 @@
-"""Any preference pairs: a prompt, what was chosen, and one or several responses that were rejected.
+"""Any preference pairs: a prompt, and responses of which some are better than others.
 
-PRESETS hold the arguments of `load` for known datasets: `load(**PRESETS["rewardbench2"])`. They follow the datasets'
-cards and published code; none has been loaded from the hub here. Only accuracy is computed: RewardBench also weighs
-its subsets into sections; RewardBench 2 gives part of a point where the chosen response shares the top score, and has
-a score of its own for its subset "Ties".
+Files are read as they are, by the layouts of `layouts.LAYOUTS`. PRESETS hold the arguments of `load` for known
+datasets, with the column to report by: `load(**PRESETS["rewardbench2"])`. They follow the datasets' cards and
+published code; none has been loaded from the hub here. Only accuracy is computed: RewardBench also weighs its subsets
+into sections; RewardBench 2 gives part of a point where the chosen response shares the top score, and has a score of
+its own for its subset "Ties".
 """
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from rewards.preferences import bootstrap as statistics
-from rewards.preferences.comparisons import Comparisons, Group, Prompt, as_prompt
-from rewards.preferences.rows import check_columns, load_rows
+from rewards.preferences.comparisons import Comparisons, Group, as_prompt
+from rewards.preferences.layouts import (
+    LAYOUTS,
+    NAMED,
+    PROMPTS,
+    SIDE_SCORES,
+    SURE_PROMPTS,
+    SYSTEMS,
+    Layout,
+    find_layout,
+)
+from rewards.preferences.messages import CONTRADICTS, LeftOut
+from rewards.preferences.pair_rows import GAVE_WAY, pairs_of, read_row
+from rewards.preferences.responses import NOTHING, NoVerdict
+from rewards.preferences.rows import load_rows
+from rewards.reading.table import Table
 
 PRESETS = {
     # chosen and rejected are messages; main_source is one of five datasets, such as Nectar
@@ -29,71 +48,125 @@ PRESETS = {
         "group": "source",
     },
 }
-COLUMNS = None  # all scores: which there are depends on the file
-_PROMPT = "prompt"
+METADATA = ("id", "prompt_id")
 
 
 def load(
     name: str,
     split: str = "train",
     config: str | None = None,
-    prompt: str = _PROMPT,
-    chosen: str = "chosen",
-    rejected: str = "rejected",
+    prompt: str | None = None,
+    chosen: str | None = None,
+    rejected: str | None = None,
     system: str | None = None,
     group: str | None = None,
     label: str | None = None,
     chat: bool = True,
     limit: int | None = None,
 ) -> Comparisons:
-    """Comparisons from pairs: every chosen response of a row against every rejected one.
+    """Comparisons from pairs: every response of a row against every one that its file calls worse.
 
-    A response is text or chat messages that end with the assistant's, which is then the response; the messages before
-    it are the prompt where the file has no prompt column. A list of either is several responses. Label: "source", the
-    row's value of the `group` column, else "all". Rows without a prompt or a response on either side, or whose two
-    sides continue different conversations, are left out and counted.
+    A response is text, or chat messages that end with the assistant's; the messages before it are kept as turns of
+    the prompt. A list of either is several responses. Label: "source", the row's value of the `group` column, else
+    "all". Notes count every row that is left out, with the reason, and name the columns that are not read.
 
     Args:
-        name, split, config, limit: as `load_rows` takes them.
-        prompt, chosen, rejected: columns. `prompt` holds text or chat messages.
-        system: column with a system prompt, which replaces one in the messages.
+        name, split, config: as `load_rows` takes them.
+        limit: only so many rows, evenly spaced.
+        prompt, chosen, rejected: columns, where the file's are not those of a known layout. `prompt` is "" where no
+            column asks and the responses bring their turns along.
+        system: column with a system prompt, which replaces one in the messages; default one of SYSTEMS.
         group: column to report accuracy by.
-        label: column with "A>B" or "B>A": which of the columns `chosen` (A) and `rejected` (B) is the better one.
-            Rows with anything else are left out and counted.
+        label: column that says which of two columns is the better one (`responses.named` says in which words), or
+            within lists the field that scores.
         chat: prompts as chat messages, else as plain text.
 
     Raises:
-        ValueError: columns that are not there (the message lists those found) or hold something else.
+        ValueError: a layout that is not known, columns that are not there (the message lists those found), cells that
+            hold something else, or no comparison.
     """
-    rows, notes = load_rows(name, split, config, limit)
-    own_prompt = any(prompt in row for row in rows)
-    wanted = [chosen, rejected, *(column for column in (system, group, label) if column)]
-    # without the default prompt column the messages must hold the prompt; a name that the user chose must be there
-    in_messages = all(isinstance(row.get(chosen), list) for row in rows) and prompt == _PROMPT
-    check_columns(rows, wanted if own_prompt or in_messages else [prompt, *wanted], name)
-
-    groups, built, left_out = [], [], dict.fromkeys(("no prompt or response", "no verdict", "two conversations"), 0)
+    rows, notes = load_rows(name, split, config)
+    layout = find_layout(rows, name, chosen, rejected, label)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    wanted = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "system": system, "group": group}
+    _check_columns(columns, wanted | {"label": None if layout.within else label}, name)
+    if chosen or rejected:
+        _check_columns(columns, dict(zip(("chosen", "rejected"), layout.columns)), name)
+    given = [column for column in (prompt, system, group, label) if column]
+    if prompt is None:
+        prompt = next((column for column in layout.prompts if column in columns), None)
+    guessed = bool(prompt) and prompt not in given and layout.prompts == PROMPTS and prompt not in SURE_PROMPTS
+    system = system or next((column for column in SYSTEMS if column in columns), None)
+    table = Table(name, layout.prepare(rows), notes).limited(limit)
+    rows, notes = table.rows(), table.notes
+    file = _File(layout, prompt or None, system, group, label or layout.label, guessed, chat)
     for n, row in enumerate(rows):
-        better, worse = chosen, rejected
-        if label and row.get(label) not in ("A>B", "B>A"):
-            left_out["no verdict"] += 1
-            continue
-        if label and row[label] == "B>A":
-            better, worse = rejected, chosen
-        sides = [_responses(row.get(column), column) for column in (better, worse)]
-        text = row.get(prompt) if own_prompt else next((before for side in sides for before, _ in side), None)
-        if not (text and all(sides)):
-            left_out["no prompt or response"] += 1
-        elif not own_prompt and any(before != text for side in sides for before, _ in side):
-            left_out["two conversations"] += 1
-        else:
-            first = len(sides[0])
-            source = str(row.get(group)) if group else "all"
-            built += [(len(groups), i, first + j, source) for i in range(first) for j in range(len(sides[1]))]
-            asked = as_prompt(_checked(text, prompt), row.get(system) if system else None, chat)
-            groups.append(Group(str(row.get("id", n)), asked, [response for side in sides for _, response in side]))
-    notes += [f"{count} rows left out: {reason}" for reason, count in left_out.items() if count]
-    return Comparisons.build(groups, built, ("source",), notes)
+        file.add(row, n)
+    if not file.built and not prompt and layout.prompts and set(file.left_out) == {NOTHING}:
+        raise ValueError(
+            f"{name} has no column that asks, and its responses bring no turns along, neither messages nor a text "
+            f'"Human: ...\\n\\nAssistant: ...": looked for {", ".join(layout.prompts)}; columns found: '
+            f"{', '.join(columns)}. Name it by --prompt_column"
+        )
+    notes += _layout_notes(file, columns, given, rows) + file.notes()
+    if not file.built and CONTRADICTS in file.left_out:
+        notes.append("name the column that asks by --prompt_column, with '' for none but the turns of the responses")
+    return Comparisons.build(file.groups, file.built, ("source",), notes)
+
+
+@dataclass
+class _File:
+    """What is made of a file's rows: comparisons of groups, and counts of what is left out or odd."""
+
+    layout: Layout
+    prompt: str | None
+    system: str | None
+    group: str | None
+    label: str | None
+    guessed: bool
+    chat: bool
+    groups: list[Group] = field(default_factory=list)
+    built: list[tuple] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    said: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict, n: int) -> None:
+        """The n-th row.
+
+        Raises:
+            ValueError: a cell that is neither text nor messages.
+        """
+        try:
+            read = read_row(row, self.layout, self.prompt, self.label, self.guessed, self.chat)
+        except NoVerdict as verdict:
+            self.said[str(verdict)] += 1
+            return
+        except LeftOut as reason:
+            self.left_out[str(reason)] += 1
+            return
+        system = row.get(self.system) if self.system else None
+        if not isinstance(system, str | None):
+            raise ValueError(
+                f"column {self.system!r} must hold text; found {str(system)[:200]}. Name another by --system_column"
+            )
+        source = str(row.get(self.group)) if self.group else "all"
+        self.built += [(len(self.groups), i, j, source) for i, j in pairs_of(read.scores)]
+        asked = as_prompt(read.prompt, system, self.chat)
+        self.groups.append(Group(str(row.get("id", n)), asked, list(read.responses)))
+        self.seen.update(f"rows {what}" for what in read.seen)
+        self.seen.update({f"{what} left out": count for what, count in read.lost.items() if count})
+        if system and any(m["role"] == "system" and m not in asked for m in read.prompt if isinstance(m, dict)):
+            self.seen[f"rows have another system message, which that of column {self.system!r} replaces"] += 1
+
+    def notes(self) -> list[str]:
+        """Everything counted."""
+        notes = [f"{count} {what}" for what, count in self.seen.items()]
+        notes += [f"{count} rows left out: {reason}" for reason, count in self.left_out.items()]
+        if self.said:
+            words = ", ".join(repr(word) for word, _ in self.said.most_common(5))
+            notes.append(f"{self.said.total()} rows left out: no verdict in column {self.label!r}, which says {words}")
+        return notes
 
 
 def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, seed: int = 0) -> dict:
@@ -111,15 +184,16 @@ def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, 
         "counts_by_source", "rows_by_source" (the same of rows), "notes".
     """
     layout, by_row, rows = _layouts(comparisons)
+    scores = statistics.estimates(layout, outcome, draws, seed)
     result = {
-        "scores": statistics.estimates(layout, outcome, draws, seed),
+        "scores": scores,
         "counts": statistics.count(outcome),
         "counts_by_source": statistics.count_by(outcome, comparisons.labels["source"]),
         "notes": comparisons.notes,
     }
     if by_row:
         beaten = all_beaten(comparisons, outcome)
-        result["scores"] |= statistics.estimates(by_row, beaten, draws, seed)
+        scores |= statistics.estimates(by_row, beaten, draws, seed)
         result["rows_by_source"] = statistics.count_by(beaten, rows)
     return result
 
@@ -131,9 +205,22 @@ def differences(
     layout, by_row, _ = _layouts(comparisons)
     result = statistics.differences(layout, first, second, draws, seed)
     if by_row:
-        beaten = [all_beaten(comparisons, outcome) for outcome in (first, second)]
-        result |= statistics.differences(by_row, *beaten, draws, seed)
+        ours, theirs = (all_beaten(comparisons, outcome) for outcome in (first, second))
+        result |= statistics.differences(by_row, ours, theirs, draws, seed)
     return result
+
+
+def headline(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """The accuracy over all comparisons with its interval.
+
+    Args:
+        views, outcomes: view -> its comparisons, and one judge's outcomes on them; here there is one view.
+    """
+    ((view, comparisons),) = views.items()
+    layout = _layouts(comparisons)[0]
+    return statistics.figure(layout, [outcomes[view]], lambda scores: scores[0]["accuracy"], draws, seed)
 
 
 def all_beaten(comparisons: Comparisons, outcome: np.ndarray) -> np.ndarray:
@@ -170,29 +257,38 @@ def _scores(names: list[str], overall: str, macro: str):
     return scores
 
 
-def _responses(value, column: str) -> list[tuple[Prompt | None, str]]:
-    """(messages before it, text) of each response in a cell."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [(None, value)]
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        *before, last = _checked(value, column)
-        if last["role"] != "assistant":
-            raise ValueError(f"column {column!r}: messages must end with the assistant's; found {str(last)[:200]}")
-        return [(before, last["content"])]
-    if isinstance(value, list):
-        return [response for item in value for response in _responses(item, column)]
-    raise ValueError(f"column {column!r} must hold text, chat messages or lists of them; found {str(value)[:200]}")
+def _check_columns(columns: list[str], wanted: dict[str, str | None], name: str) -> None:
+    for flag, column in wanted.items():
+        if column and column not in columns:
+            raise ValueError(
+                f"{name} has no column {column!r}; columns found: {', '.join(columns)}. Name another one by "
+                f"--{flag}_column"
+            )
 
 
-def _checked(value: Prompt, column: str) -> Prompt:
-    good = isinstance(value, str) or (
-        isinstance(value, list)
-        and all(isinstance(m, dict) and isinstance(m.get("content"), str) and "role" in m for m in value)
-    )
-    if not good:
-        raise ValueError(
-            f"column {column!r} must hold text or messages with 'role' and text 'content'; found {str(value)[:200]}"
-        )
-    return value
+def _layout_notes(file: _File, columns: list[str], given: list[str], rows: list[dict]) -> list[str]:
+    """How columns were read that nobody had named, which were not read, and what scores say of the sides."""
+    layout, notes = file.layout, []
+    prompt = None if file.seen[f"rows {GAVE_WAY}"] == len(file.groups) > 0 else file.prompt
+    if layout is not LAYOUTS[0] and layout.name != NAMED:
+        by = f", the better one by {layout.label!r}" if layout.label and file.label == layout.label else ""
+        notes.append(f"read as {layout.name}: prompts from {prompt or layout.columns[0]!r}{by}")
+    elif prompt not in (None, "prompt", *given):
+        notes.append(f"prompts from column {prompt!r}")
+    if file.system and file.system not in given:
+        notes.append(f"system prompts from column {file.system!r}")
+    used = {prompt, file.system, file.label, *given, *layout.columns, *layout.optional, *METADATA}
+    if prompt == "instruction":
+        used |= {"input", "history"}
+    scores = [pair for pair in SIDE_SCORES if set(pair) <= set(columns)] if layout in LAYOUTS[:2] else []
+    for better, worse in scores:
+        numbers = [(row.get(better), row.get(worse)) for row in rows]
+        odd = sum(isinstance(a, (int, float)) and isinstance(b, (int, float)) and a <= b for a, b in numbers)
+        if odd:
+            notes.append(f"{odd} rows have a {better!r} that is not above {worse!r}; kept as the file pairs them")
+        used |= {better, worse}
+    tools = sum(isinstance(cell := row.get(prompt or ""), dict) and bool(cell.get("tools")) for row in rows)
+    if tools:
+        notes.append(f"{tools} rows have tools, which are not shown")
+    unread = [column for column in columns if column not in used]
+    return [*notes, f"columns not read: {', '.join(unread)}"] if unread else notes

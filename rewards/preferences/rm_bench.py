@@ -15,14 +15,18 @@ every row whose domain starts with "safety"); "Overall" in THU-KEG/RM-Bench-Lead
 all samples instead without saying so. Both are here, by name.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
 from rewards.preferences import bootstrap as statistics
 from rewards.preferences.comparisons import Comparisons, Group, as_prompt
 from rewards.preferences.rows import check_columns, load_rows
+from rewards.reading.sources import SUFFIXES
+from rewards.reading.table import Table
 
 STYLES = ("concise", "detailed", "markdown")
 DOMAINS = ("chat", "math", "code", "safety")
@@ -38,7 +42,10 @@ def load(
     chat: bool = True,
     limit: int | None = None,
 ) -> Comparisons:
-    """The comparisons of RM-Bench, from the hub or a local file with the same columns.
+    """The comparisons of RM-Bench, from the hub, a local file, or a folder of the benchmark's own files per domain.
+
+    Rows without a domain take it from the beginning of the file's name, as in chat_filtered.json. In a folder every
+    file whose name begins so is read; if it has none, there is nothing to read.
 
     Groups are in the order of DOMAINS; their responses are the three right ones, then the three wrong ones. Labels:
     "domain" (safety pooled), "subdomain" (as in the file), "chosen_style" and "rejected_style" (0, 1, 2 as in STYLES).
@@ -50,16 +57,16 @@ def load(
         name, split, config, limit: as `load_rows` takes them.
         chat: prompts as chat messages, else as plain text.
     """
-    rows, notes = load_rows(name, split, config, limit)
-    check_columns(rows, ["id", "prompt", "chosen", "rejected", "domain"], name)
+    table = Table(name, *_rows(name, split, config)).limited(limit)
+    rows, notes = table.rows(), table.notes
     by_domain: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
     malformed, foreign, repeated = [], [], 0
     for row in rows:
-        domain = next((d for d in DOMAINS if str(row.get("domain")).startswith(d)), None)
+        domain = _domain(str(row["domain"]))
         if not (_three(row.get("chosen")) and _three(row.get("rejected")) and isinstance(row.get("prompt"), str)):
-            malformed.append(row.get("id"))
+            malformed.append(row["id"])
         elif domain is None:
-            foreign.append(str(row.get("domain")))
+            foreign.append(str(row["domain"]))
         else:
             by_domain[domain].append(row)
             repeated += _repeats(row["chosen"]) or _repeats(row["rejected"])
@@ -70,7 +77,8 @@ def load(
     if repeated:
         notes.append(f"{repeated} rows, kept, have the same text in two styles of one side")
 
-    groups, built = [], []
+    groups: list[Group] = []
+    built: list[tuple] = []
     for domain, members in by_domain.items():
         complete = [row for row in members if len(_cells(row)) == SIZE**2]
         if 0 < len(complete) < len(members):
@@ -81,10 +89,56 @@ def load(
             notes.append(f"all {len(kept)} rows of {domain} lack responses; cells that exist: {_show(cells)}")
         for row in kept:
             built += [(len(groups), i, SIZE + j, domain, str(row["domain"]), i, j) for i, j in cells]
-            groups.append(
-                Group(str(row.get("id")), as_prompt(row["prompt"], chat=chat), row["chosen"] + row["rejected"])
-            )
+            groups.append(Group(str(row["id"]), as_prompt(row["prompt"], chat=chat), row["chosen"] + row["rejected"]))
     return Comparisons.build(groups, built, ("domain", "subdomain", "chosen_style", "rejected_style"), notes)
+
+
+def _rows(name: str, split: str, config: str | None) -> tuple[list[dict], list[str]]:
+    """Rows with a domain and an id each, and notes."""
+    rows: list[dict] = []
+    places, notes = _places(name)
+    for place in places:
+        of_place, more = load_rows(place, split, config)
+        check_columns(of_place, ["prompt", "chosen", "rejected"], place)
+        file = Path(place).name
+        domain = re.split(r"[_.]", file)[0] if _domain(file) else None
+        unnamed = sum(row.get("domain") is None for row in of_place)
+        if unnamed == len(of_place) and domain is None:
+            check_columns(of_place, ["domain"], f"{place}, whose name begins with none of {', '.join(DOMAINS)},")
+        if unnamed and domain:
+            more.append(
+                f"{unnamed} rows of {file} name no domain: read as {domain}, with which the file's name begins"
+            )
+        rows += [
+            row | {"domain": row.get("domain") or domain, "id": row.get("id", f"{file}/{n}")}
+            for n, row in enumerate(of_place)
+        ]
+        notes += more
+    return rows, notes
+
+
+def _places(name: str) -> tuple[list[str], list[str]]:
+    """What to load: of a folder its files of domains. A note names the others.
+
+    Raises:
+        FileNotFoundError: a folder without such a file.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return [name], []
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.lower().endswith(SUFFIXES)]
+    others = ", ".join(path.name for path in files if not _domain(path.name))
+    found = [str(path) for path in files if _domain(path.name)]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} has no file whose name begins with one of {', '.join(DOMAINS)}, such as chat_filtered.json; "
+            f"files found: {others or 'none'}. Name one of them by --data"
+        )
+    return found, [f"files of {folder.name} that are not of one domain, not read: {others}"] if others else []
+
+
+def _domain(name: str) -> str | None:
+    return next((domain for domain in DOMAINS if name.startswith(domain)), None)
 
 
 def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, seed: int = 0) -> dict:
@@ -111,7 +165,9 @@ def summary(comparisons: Comparisons, outcome: np.ndarray, draws: int = 10_000, 
     incomplete = [d for d in DOMAINS if np.isnan(matrices[d]).any()]
     return {
         "scores": statistics.estimates(layout, outcome, draws, seed),
-        "matrices": {name: np.where(np.isnan(m), None, m).tolist() for name, m in matrices.items()},
+        "matrices": {
+            name: [[None if x != x else x for x in row] for row in m.tolist()] for name, m in matrices.items()
+        },
         "complete_domains": [d for d in DOMAINS if d not in incomplete],
         "missing": [_why(d, matrices[d], d in comparisons.labels["domain"]) for d in incomplete],
         "counts": statistics.count(outcome),
@@ -127,9 +183,31 @@ def differences(
     return statistics.differences(_layout(comparisons), first, second, draws, seed)
 
 
-def overall(scores: dict[str, float | None]) -> float | None:
-    """One figure of name -> value: the official average where all four domains are there, else the pooled one."""
-    return scores["pooled_average"] if scores["official_average"] is None else scores["official_average"]
+def columns(judges: Mapping[str, Mapping]) -> list[str]:
+    """Those of COLUMNS that a table shows: of the domains that are there, and averages that some judge has.
+
+    Args:
+        judges: label -> `summary` of the same comparisons.
+    """
+    there = {f"{domain}_average" for summary in judges.values() for domain in summary["counts_by_domain"]}
+    return [c for c in COLUMNS if c in there or any(s["scores"][c]["value"] is not None for s in judges.values())]
+
+
+def headline(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """One figure with its interval: the official average where all four domains are there, else the pooled one.
+
+    Args:
+        views, outcomes: view -> its comparisons, and one judge's outcomes on them; here there is one view.
+    """
+    ((view, comparisons),) = views.items()
+
+    def value(scores: list[dict[str, np.ndarray]]) -> np.ndarray:
+        official, pooled = scores[0]["official_average"], scores[0]["pooled_average"]
+        return pooled if np.isnan(official[0]) else official
+
+    return statistics.figure(_layout(comparisons), [outcomes[view]], value, draws, seed)
 
 
 def panels(matrices: dict[str, list[list[float | None]]], judge: str) -> dict[str, tuple]:
@@ -180,7 +258,7 @@ def _levels(matrix: np.ndarray) -> dict[str, np.ndarray]:
 def _why(domain: str, matrix: np.ndarray, present: bool) -> str:
     if not present:
         return f"{domain}: no rows; the official scores are means over all four domains"
-    absent = _show(np.argwhere(np.isnan(matrix)).tolist())
+    absent = _show((i, j) for i, j in np.argwhere(np.isnan(matrix)).tolist())
     return f"{domain}: no scored comparison of {absent}; a {domain}, official or pooled score that needs one is None"
 
 
@@ -200,4 +278,4 @@ def _repeats(texts: list[str | None]) -> bool:
 def _cells(row: dict) -> set[tuple[int, int]]:
     """Pairs of styles of which the row has both responses."""
     present = [[k for k, text in enumerate(row[side]) if text is not None] for side in ("chosen", "rejected")]
-    return set(product(*present))
+    return set(product(present[0], present[1]))

@@ -1,14 +1,8 @@
 """Rows of a benchmark from the hub, a URL or a local file."""
 
-import gzip
-import json
-from pathlib import Path
+from __future__ import annotations
 
-import numpy as np
-import pyarrow.parquet
-from datasets import load_dataset
-
-JSON_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+from rewards.reading.sources import load_table
 
 
 def load_rows(
@@ -17,9 +11,7 @@ def load_rows(
     """All rows of a dataset, in their order.
 
     Args:
-        name: dataset on the hub, http(s) address of a JSON file, or local .jsonl, .json, .jsonl.gz, .json.gz or
-            .parquet file. JSON files hold one object per line or one array of objects.
-        split, config: of a dataset on the hub; a file is any split.
+        name, split, config: as `rewards.reading.sources.load_table` takes them; a single file is any split.
         limit: only so many rows, evenly spaced over the file, since benchmarks are sorted by domain.
 
     Returns:
@@ -27,23 +19,10 @@ def load_rows(
 
     Raises:
         FileNotFoundError: a local file that is not there.
-        ValueError: a file that is not JSON or parquet, or has no rows; a limit below 1.
+        ValueError: a file that cannot be read, or has no rows; a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; set 1 or more, or leave it out for all rows")
-    path = Path(name).expanduser()
-    if name.startswith(("http://", "https://")):
-        rows = list(load_dataset("json", data_files={split: name}, split=split))
-    elif name.lower().endswith((*JSON_SUFFIXES, ".parquet")) or path.exists() or name.startswith((".", "/", "~")):
-        rows = _read(path)
-    else:
-        rows = list(load_dataset(name, config, split=split))
-    if not rows:
-        raise ValueError(f"{name} has no rows; name another file or split")
-    if limit is None or limit >= len(rows):
-        return rows, []
-    kept = np.linspace(0, len(rows) - 1, limit).round().astype(int)
-    return [rows[i] for i in kept], [f"limited to {limit} of {len(rows)} rows, evenly spaced"]
+    table = load_table(name, split, config).limited(limit)
+    return table.rows(), table.notes
 
 
 def check_columns(rows: list[dict], wanted: list[str], name: str) -> None:
@@ -55,31 +34,3 @@ def check_columns(rows: list[dict], wanted: list[str], name: str) -> None:
             f"{name} has no column {', '.join(map(repr, absent))}; columns found: {', '.join(found)}. "
             "Name the right column or the right file"
         )
-
-
-def _read(path: Path) -> list[dict]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file in {Path.cwd()}: correct the path, or name a dataset on the hub")
-    if path.name.lower().endswith(".parquet"):
-        return pyarrow.parquet.read_table(path).to_pylist()
-    if not path.name.lower().endswith(JSON_SUFFIXES):
-        raise ValueError(f"{path} is none of {', '.join(JSON_SUFFIXES)}, .parquet; convert it to one of them")
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        text = file.read()
-    if text.lstrip().startswith("["):
-        rows = _parse(text, path)
-    else:  # not splitlines(): a JSON string may hold other line separators than \n
-        rows = [_parse(line, path, n) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    odd = next((row for row in rows if not isinstance(row, dict)), None)
-    if odd is not None:
-        raise ValueError(f"{path} must hold JSON objects, one per row; found {str(odd)[:100]}")
-    return rows
-
-
-def _parse(text: str, path: Path, line: int | None = None):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}, line {line}" if line else path
-        raise ValueError(f"{where} is not JSON: {error}. Repair the file, or convert it to JSON Lines") from error

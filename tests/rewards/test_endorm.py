@@ -86,10 +86,10 @@ def test_sum_without_discount_telescopes():
         assert len(s.q) == len(response)
 
 
-def test_equals_the_seed_documents_loop():
+def test_equals_a_plain_loop_written_by_others():
     path = SHARED / "reference" / "seed_reward.py"
     if not path.exists():
-        pytest.skip("the seed document's scorer is not at hand")
+        pytest.skip("the reference scorer, a plain loop over tokens, is not on this machine")
     spec = importlib.util.spec_from_file_location("seed_reward", path)
     spec.loader.exec_module(seed := importlib.util.module_from_spec(spec))
     tokenizer = tiny_tokenizer()
@@ -133,7 +133,11 @@ def test_chat_messages_and_system_prompt():
     chat = [{"role": "user", "content": "Hi"}]
     rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     answer = [{"role": "assistant", "content": "Yo"}]
-    assert rm.score([chat], [answer]) == pytest.approx(rm.score([rendered], ["Yo"]))
+    ids = rm.tokenizer(rendered)["input_ids"], rm.tokenizer("Yo<|im_end|>")["input_ids"]  # as the template ends it
+    (expected,) = rm.base.score([ids[0]], [ids[1]], rm.alphas)
+    assert rm.score([chat], [answer]) == pytest.approx([float(rm.values(expected, True).sum())])
+    by_peers = EndoRM(rm.base, rm.tokenizer, end_token="eos")
+    assert by_peers.score([chat], [answer]) == pytest.approx(rm.score([rendered], ["Yo"]))
     steered = EndoRM(rm.base, rm.tokenizer, system_prompt="Be kind.")
     explicit = [{"role": "system", "content": "Be kind."}, *chat]
     assert steered.score([chat], ["Yo"]) == pytest.approx(rm.score([explicit], ["Yo"]))

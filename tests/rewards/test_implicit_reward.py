@@ -8,14 +8,15 @@ from rewards import FrozenBase, ImplicitReward
 
 CHAT = [{"role": "user", "content": "Hi"}]
 PROMPTS, RESPONSES = ["ab", CHAT, "c"], ["d", [{"role": "assistant", "content": "efghij"}], "klm"]
-TEXTS = [("ab", "d"), ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "efghij"), ("c", "klm")]
+CHAT_TEXT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+TEXTS = [("ab", "d<eos>"), (CHAT_TEXT, "efghij<|im_end|>"), ("c", "klm<eos>")]  # a chat ends as its template ends it
 
 
 def naive(policy, reference, tokenizer, beta):
     """Token by token in double precision, one sequence at a time."""
     rows = []
     for prompt, response in TEXTS:
-        before, after = tokenizer(prompt)["input_ids"], [*tokenizer(response)["input_ids"], 2]
+        before, after = tokenizer(prompt)["input_ids"], tokenizer(response)["input_ids"]
         row = []
         for h, token in enumerate(after):
             ids = torch.tensor([before + after[:h]])

@@ -27,3 +27,5 @@ def test_odd_input():
             get_reward(name)()(PROMPTS, COMPLETIONS, solution=SOLUTIONS)
         with pytest.raises(ValueError, match="online means that the policy scores"):
             get_reward(name)(base, tokenizer, online=True)
+        with pytest.raises(ValueError, match="leave base, model and chat_template_kwargs out"):
+            get_reward(name)(online=True, chat_template_kwargs={"enable_thinking": False})

@@ -97,6 +97,7 @@ def test_rewards_that_cannot_be_reward_models_are_refused():
     for reward, pattern in (
         (EndoRM(None, tiny_tokenizer()), "frozen base"),
         (EndoRM(base, tiny_tokenizer(), system_prompt="Be brief."), "system_prompt"),
+        (EndoRM(base, tiny_tokenizer(), chat_template_kwargs={"n": 1}), "without system_prompt, chat_template_kwargs"),
         (EndoRM(base, padded_by_end), "pads with its end token"),
         (EndoRM(base, eos_token_ids=[]), "no end token"),
     ):

@@ -1,10 +1,9 @@
 """Rules that check a response: hand-made cases, as text and as chat messages, and what is odd about them."""
 
-import threading
-
 import pytest
+from tiny_models import tiny_tokenizer
 
-from rewards.verifiable import Accuracy, ExactNumeric, ReasoningAccuracy, boxed, find_number, think_format
+from rewards.verifiable import Accuracy, ExactNumeric, ReasoningAccuracy, ThinkFormat, boxed, find_number
 
 PROMPTS = ["?"]
 
@@ -42,7 +41,31 @@ def test_boxed(text, value):
     [("<think>a</think>b", 1.0), ("<think>a", 0.0), ("b<think>a</think>", 0.0), ("", 0.0)],
 )
 def test_think_format(text, value):
-    assert score(think_format, text) == value
+    assert score(ThinkFormat(), text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("a</think>b", 1.0), ("a", 0.0), ("<think>a</think>b", 0.0), ("a</think>", 1.0)]
+)
+def test_think_format_where_the_prompt_has_opened_it(text, value):
+    opened = tiny_tokenizer()
+    opened.chat_template = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    message = [{"role": "user", "content": "What is 2?"}]
+    assert ThinkFormat()(prompts=["What is 2? <think>\n"], completions=[text]) == [value]
+    assert ThinkFormat(opened=True)(prompts=[message], completions=[text]) == [value]
+    assert ThinkFormat(tokenizer=opened)(prompts=[message], completions=[text]) == [value]
+    begun = [*message, {"role": "assistant", "content": "<think>"}]
+    assert ThinkFormat()(prompts=[begun], completions=[text]) == [value]
+
+
+def test_think_format_follows_each_rows_rendering():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{% if enable_thinking %}<think>{% endif %}"
+    prompts = [[{"role": "user", "content": "What is 2?"}]] * 2
+    rendering = [{"chat_template_kwargs": {"enable_thinking": thinks}} for thinks in (True, False)]
+    score = ThinkFormat(tokenizer=tokenizer)
+    assert score(prompts=prompts, completions=["a</think>b"] * 2, rendering=rendering) == [1.0, 0.0]
+    assert score(prompts=prompts, completions=["<think>a</think>b"] * 2, rendering=rendering) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +76,14 @@ def test_think_format(text, value):
         (r"\boxed{2}", r"\boxed{3}", 0.0),
         (r"\boxed{2", r"\boxed{2}", 0.0),
         ("", r"\boxed{2}", 0.0),
-        (r"\boxed{2}", "no answer", None),
+        (r"\boxed{2}", "", None),
+        (r"\boxed{2", r"\boxed{1", None),
+        ("The answer is 2/3.", "2/3", 1.0),
+        (r"$\boxed{5}$ then \boxed{", "5", 0.0),
+        (r"I first got \boxed{7}, but that is wrong. Final: \boxed{5}", "5", 1.0),
+        (r"\boxed{2}", ["1", "2"], 1.0),
+        (r"\boxed{2}", 2, 1.0),
+        (r"\boxed{\text{no}}", "no", 1.0),
     ],
 )
 def test_accuracy(text, solution, value):
@@ -115,7 +145,7 @@ def test_a_missing_column_is_named_with_those_found(reward):
         reward(prompts=PROMPTS, completions=["5"], answer=["5"], level=[1], trainer_state=object())
 
 
-@pytest.mark.parametrize("reward", [boxed, think_format, Accuracy(), ReasoningAccuracy(), ExactNumeric()])
+@pytest.mark.parametrize("reward", [boxed, ThinkFormat(), Accuracy(), ReasoningAccuracy(), ExactNumeric()])
 def test_each_row_by_itself(reward):
     texts = [r"\boxed{1}", "", r"<think></think>\boxed{2}", "3"]
     rows = [score(reward, text, str(i + 1)) for i, text in enumerate(texts)]
@@ -123,18 +153,12 @@ def test_each_row_by_itself(reward):
     assert reward(prompts=[], completions=[], solution=[]) == []
 
 
-def test_accuracy_has_a_time_out_in_the_main_thread_only():
-    from rewards.answers import equivalent
+def test_accuracy_with_a_tolerance():
+    assert score(Accuracy(), r"\boxed{0.33}", "1/3") == 0.0
+    assert score(Accuracy(tolerance=0.02), r"\boxed{0.33}", "1/3") == 1.0
 
-    caught = []
 
-    def call():
-        with pytest.raises(ValueError, match="threaded environment") as error:
-            equivalent("0.125", "12.5%")
-        caught.append(error)
-
-    worker = threading.Thread(target=call)
-    worker.start()
-    worker.join()
-    assert caught  # not taken for a wrong answer
-    assert equivalent("0.125", r"\frac{1}{8}")
+def test_accuracy_says_what_it_compared():
+    said = {}
+    Accuracy()(completions=["It is 5."], solution=["#### 5"], log_extra=said.__setitem__)
+    assert said == {"gold": ["5"], "answer": ["5"]}

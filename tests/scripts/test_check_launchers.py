@@ -20,6 +20,7 @@ def test_grpo_on_two_processes_takes_the_step_of_one(script, capsys):
     assert "all within 0.001" in out
 
 
+@pytest.mark.slow
 def test_a_difference_fails(script, monkeypatch, capsys):
     rows = iter([{"loss": 0.1, "grad_norm": 1.0}, {"loss": 0.1, "grad_norm": 1.01}])
     monkeypatch.setattr(script, "launch", lambda *_: next(rows))

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+import table_cells
 from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from transformers import AutoModelForSequenceClassification
 
@@ -52,6 +53,7 @@ def run(script, tmp_path):
     return judged
 
 
+@pytest.mark.slow
 def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, rm_bench, run, tmp_path):
     data, rows = rm_bench
     results = run("rm_bench", "--model", model, "--data", data)
@@ -84,6 +86,13 @@ def test_rm_bench_cells_are_those_of_endorm_and_a_sweep_makes_no_forward(model, 
     assert first["setting"]["discount"] == 1.0
     assert first["views"][""]["chat_average"] == pytest.approx(endorm["scores"]["chat_average"]["value"])
     assert len({row["views"][""]["chat_average"] for row in swept["sweep"]}) > 1
+    page = (tmp_path / "out" / "results.md").read_text()
+    assert not any(f"{domain} average" in page for domain in ("math", "code", "safety"))
+    assert "- math: no rows; the official scores are means over all four domains" in page
+    shown = [row[-1] for row in table_cells.cells(page.split("## Sweep")[1].split("\n\n")[1])[2:]]
+    best = sorted((row["figure"]["value"] for row in swept["sweep"]), reverse=True)
+    assert [float(figure.split()[0]) for figure in shown] == [pytest.approx(100 * value, abs=0.051) for value in best]
+    assert all(" to " in figure for figure in shown)
 
 
 @pytest.mark.parametrize("too_long", ["count", "cut"])
@@ -98,6 +107,7 @@ def test_a_response_beyond_the_models_positions_is_counted_or_cut(too_long, mode
     assert f"1 responses beyond the model's positions: {said}" in endorm["notes"]
 
 
+@pytest.mark.slow
 def test_dsp_prompts_make_a_table(model, run, tmp_path):
     domains = ("academy", "business", "entertainment", "literature", "normal")
     rows = [{"id": n, "query": f"q{n}", "responses": {d: f"{d[:3]}{n}" for d in domains}} for n in range(5)]
@@ -121,6 +131,7 @@ def test_dsp_prompts_make_a_table(model, run, tmp_path):
     assert results["sweep"][0]["views"]["business"]["academy"] == pytest.approx(table["accuracy"][1][0])
 
 
+@pytest.mark.slow
 def test_every_judge_on_pairs_of_ones_own(run, tmp_path):
     judge, classifier = tmp_path / "judge", tmp_path / "classifier"
     judge_model(max_position_embeddings=512).save_pretrained(judge)
@@ -162,11 +173,25 @@ def test_every_judge_on_pairs_of_ones_own(run, tmp_path):
     )
 
 
+def test_a_known_layout_and_the_flag_that_chooses_its_verdict(model, run, tmp_path):
+    row = {"response_0": "a", "response_1": "bb", "better_response_id": 0, "safer_response_id": 1}
+    data = write(tmp_path / "safe.jsonl", [{"prompt": f"q{n}"} | row for n in range(4)])
+    better = run("pairs", "--model", model, "--data", data)
+    safer = run("pairs", "--model", model, "--data", data, "--label_column", "safer_response_id")
+    ours, theirs = (r["judges"]["endorm"]["scores"]["accuracy"]["value"] for r in (better, safer))
+    assert ours + theirs == 1
+    assert better["judges"]["endorm"]["notes"][0].startswith("read as SafeRLHF: prompts from 'prompt', the better one")
+
+
 def test_bad_flags_name_the_fix(model, run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("pairs", "--model", model)
     assert "--preset" in capsys.readouterr().err
     data = write(tmp_path / "pairs.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}])
+    with pytest.raises(
+        ValueError, match="no column 'won'; columns found: prompt, .* Name another one by --chosen_column"
+    ):
+        run("pairs", "--model", model, "--data", data, "--chosen_column", "won")
     with pytest.raises(ValueError, match="Unknown judge 'jury'; known: endorm"):
         run("pairs", "--model", model, "--data", data, "--judge", "jury")
     with pytest.raises(ValueError, match="--reference"):

@@ -1,5 +1,6 @@
 """The evaluation end to end: killed and resumed, graded again, a series of checkpoints, its figures by hand."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from scripts import load_script
 from train.evaluation.problems import write_prompt
 
 SCRIPT = ROOT / "scripts" / "eval_math.py"
+
+pytestmark = pytest.mark.slow  # each evaluates with grading processes of its own
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """  # the script, killed after its first batch of samples
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_is_the_same(run, rehearsal, data, tmp_path):
     expected = run(*flags(rehearsal, data, tmp_path / "whole"))
     killed = tmp_path / "killed"
@@ -176,6 +178,14 @@ def test_a_series_of_checkpoints(run, rehearsal, data, tmp_path):
     assert found["versions"]["transformers"]
 
 
+def test_a_model_is_called_by_what_says_whose_it_is(tmp_path):
+    module, place = load_script("eval_math"), tmp_path / "run" / "model"
+    place.mkdir(parents=True)
+    for flags, label in (([], "run_model"), (["--name", "mine"], "mine")):
+        args = module.arguments(["--model", str(place), *flags])
+        assert module.models_of(args) == ({label: str(place)}, {})
+
+
 def test_input_that_cannot_work(run, rehearsal, data, tmp_path, capsys):
     with pytest.raises(SystemExit, match="put it in quotes"):
         run("--checkpoints", str(tmp_path / "nothing-*"), "--data", data, "--output", tmp_path)
@@ -187,3 +197,32 @@ def test_input_that_cannot_work(run, rehearsal, data, tmp_path, capsys):
     changed[changed.index("--seed") + 1] = 4
     with pytest.raises(ValueError, match="seed 3 -> 4"):
         run(*changed)
+
+
+def test_variables_of_the_chat_template_reach_samples_and_endorm(rehearsal, data, run, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(rehearsal, model)
+    template = model / "chat_template.jinja"
+    thinks = "{% if add_generation_prompt and not enable_thinking | default(true) %}1 + 1{% endif %}"
+    template.write_text(template.read_text() + thinks)
+    given = ["--chat_template_kwargs", '{"enable_thinking": false}', "--endorm", model, "--cache", tmp_path / "cache"]
+    facts = run(*flags(model, data, tmp_path / "out", *given))
+    assert facts["settings"]["chat_template_kwargs"] == {"enable_thinking": False}
+    (saved,) = (tmp_path / "out").glob("*/math500.samples.settings.json")
+    settings = json.loads(saved.read_text())
+    assert settings["chat_template_kwargs"] == {"enable_thinking": False}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [json.loads(line) for line in (data / "math500.jsonl").read_text().splitlines()]
+    ids = {
+        f"math500-{i}": tokenizer.apply_chat_template(
+            write_prompt("qwen-math", row["problem"]), add_generation_prompt=True, enable_thinking=False
+        )["input_ids"]
+        for i, row in enumerate(rows)
+    }
+    asked = json.dumps([list(ids), list(ids.values())])
+    assert settings["prompts"] == hashlib.sha256(asked.encode()).hexdigest()
+    with pytest.raises(ValueError, match="chat_template_kwargs {'enable_thinking': False} -> None"):
+        run(*flags(model, data, tmp_path / "out"))
+    with pytest.raises(SystemExit):
+        run(*flags(model, data, tmp_path / "out", "--chat_template_kwargs", "no"))
+    assert "chat_template_kwargs is not JSON" in capsys.readouterr().err

@@ -216,6 +216,7 @@ def test_a_file_is_read_as_it_stands(script, tmp_path):
         ({"--compare": "ab" * 40}, r"1 \+ 81 tokens"),
         ({"--alpha": "0"}, "alpha must be positive"),
         ({"--discount": "2"}, "discount and floor must lie in"),
+        ({"--chat_template_kwargs": "no"}, "chat_template_kwargs is not JSON"),
         ({"--model": "./missing"}, "missing"),
         ({"--chat": None}, "no chat template"),
     ],

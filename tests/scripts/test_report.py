@@ -5,17 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from evaluations import SIZES, evaluation_folder, right, rollouts, training_folder
 from scipy.stats import bootstrap
 from table_cells import cells
 
-from rewards.reporting.intervals import expanded_percentiles
 from scripts import load_script
-from train.evaluation.differences import collapse_signs, resampled_differences
+from train.evaluation.differences import collapse_signs
 from train.evaluation.folders import read_run
-from train.evaluation.summary import summarise_model
 
 DRAWS = 2000
-SIZES = {"amc23": 40, "math500": 200}
 
 
 @pytest.fixture(scope="module")
@@ -29,70 +27,11 @@ def report():
     return main
 
 
-def right(rate, sizes=SIZES, samples=4, seed=0):
-    """Which of the samples of each problem are right, with problems of all difficulties."""
-    rng = np.random.default_rng(seed)
-    return {b: rng.random((n, samples)) < np.linspace(0, 2 * rate, n)[:, None] for b, n in sizes.items()}
-
-
-def evaluation(folder, right, model="m", order=None, **settings):
-    """What scripts/eval_math.py leaves behind."""
-    n = next(iter(right.values())).shape[1]
-    settings = {"template": "qwen-math", "samples": n, "temperature": 1.0 if n > 1 else 0.0, **settings}
-    columns = {}
-    for benchmark, table in right.items():
-        table = table[order] if order is not None else table
-        columns[benchmark] = {f"avg@{n}": table.mean(axis=1)}
-        if n > 1:
-            columns[benchmark][f"majority@{n}"] = (table.mean(axis=1) > 0.5).astype(float)
-        columns[benchmark] |= {"tokens": np.full(len(table), 100.0)}
-        for figure in ("truncated", "boxed", "code", "repetition", "no answer", "ungraded"):
-            columns[benchmark][figure] = np.zeros(len(table))
-    ids = {b: [f"{b}/{i}" for i in (order if order is not None else range(len(t)))] for b, t in right.items()}
-    facts = {
-        "command": ["scripts/eval_math.py", "--output", str(folder)],
-        "commit": "abc123",
-        "versions": {"torch": "2"},
-        "settings": settings,
-        "models": {model: f"/weights/{model}"},
-        "results": {model: summarise_model(columns, 200)},
-        "problems": ids,
-        "per_problem": {model: {b: {f: v.tolist() for f, v in c.items()} for b, c in columns.items()}},
-        "notes": [],
-    }
-    folder.mkdir()
-    (folder / "results.json").write_text(json.dumps(facts))
-    return folder
-
-
-def training(folder, rows, watches=None, recipe=None):
-    """What a training leaves behind."""
-    folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"command": ["train/ppo_endorm.py"], "recipe": recipe or {}}))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if watches is not None:
-        (folder / "watches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in watches))
-    return folder
-
-
-def rollouts(length=100.0, reward=1.0, n=10):
-    return [
-        {
-            "step": i,
-            "reward": reward * i,
-            "entropy": 0.5,
-            "kl/k1": 0.1,
-            "completions/mean_length": 100 + i * (length - 100) / n,
-        }
-        for i in range(n + 1)
-    ]
-
-
 def test_paired_differences_are_those_of_an_independent_computation(report, tmp_path):
     base, policy = right(0.4), right(0.5, seed=1)
     shuffled = np.random.default_rng(0).permutation(40)
-    evaluation(tmp_path / "b", {"amc23": base["amc23"]}, "base", order=shuffled)
-    evaluation(tmp_path / "p", {"amc23": policy["amc23"]}, "rl")
+    evaluation_folder(tmp_path / "b", {"amc23": base["amc23"]}, "base", order=shuffled)
+    evaluation_folder(tmp_path / "p", {"amc23": policy["amc23"]}, "rl")
     facts, _ = report(tmp_path / "o", f"base={tmp_path / 'b'}", f"policy={tmp_path / 'p'}")
     difference = policy["amc23"].mean(axis=1) - base["amc23"].mean(axis=1)
     cell = facts["policy_minus"]["base"]["amc23"]
@@ -108,8 +47,8 @@ def test_paired_differences_are_those_of_an_independent_computation(report, tmp_
 
 def test_the_average_is_over_benchmarks(report, tmp_path):
     base, policy = right(0.4), right(0.5, seed=1)
-    evaluation(tmp_path / "b", base, "base")
-    evaluation(tmp_path / "p", policy, "rl")
+    evaluation_folder(tmp_path / "b", base, "base")
+    evaluation_folder(tmp_path / "p", policy, "rl")
     facts, page = report(tmp_path / "o", f"base={tmp_path / 'b'}", f"policy={tmp_path / 'p'}")
     by_hand = [policy[b].mean() - base[b].mean() for b in SIZES]
     assert facts["policy_minus"]["base"]["average"]["value"] == pytest.approx(np.mean(by_hand))
@@ -122,33 +61,14 @@ def test_the_average_is_over_benchmarks(report, tmp_path):
     assert row[4].startswith(f"{100 * policy['math500'].mean():.1f} (")
 
 
-@pytest.mark.parametrize("n", [12, 40])
-def test_intervals_of_differences_cover(n):
-    rng, hits, trials = np.random.default_rng(0), 0, 600
-    for trial in range(trials):
-        p = rng.beta(1, 1, n)
-        values = rng.binomial(4, np.clip(p + 0.1 * (0.5 - p), 0, 1)) / 4 - rng.binomial(4, p) / 4
-        drawn = resampled_differences(values[:, None], [True], 500, trial)
-        found = expanded_percentiles(values.mean(), drawn[:, 0], n)
-        hits += found["low"] <= 0 <= found["high"]
-    assert abs(hits / trials - 0.95) <= 0.025
-
-
-def test_no_difference_in_few_problems_is_no_certainty():
-    drawn = resampled_differences(np.zeros((30, 1)), np.array([True]), 20_000, 0)
-    assert np.quantile(drawn, 0.975) == pytest.approx(1 - 0.05 ** (1 / 30), abs=0.01)
-    drawn = resampled_differences(np.ones((8, 1)), np.array([True]), 20_000, 0)
-    assert np.quantile(drawn, 0.025) == pytest.approx(2 * 0.025 ** (1 / 8) - 1, abs=0.01)
-
-
 def compared(report, tmp_path, policy, **roles):
     """Sentences on a policy with this accuracy beside roles with theirs; greedy roles have one sample."""
-    places = [f"policy={evaluation(tmp_path / 'policy', right(policy, seed=9), 'rl')}"]
+    places = [f"policy={evaluation_folder(tmp_path / 'policy', right(policy, seed=9), 'rl')}"]
     for i, (role, rate) in enumerate(roles.items()):
         model = "base" if role in ("base", "greedy", "low_temperature") else role
         settings = {"temperature": 0.3} if role == "low_temperature" else {}
         answers = right(rate, samples=1 if role == "greedy" else 4, seed=i)
-        places.append(f"{role}={evaluation(tmp_path / role, answers, model, **settings)}")
+        places.append(f"{role}={evaluation_folder(tmp_path / role, answers, model, **settings)}")
     facts, page = report(tmp_path / "o", *places)
     assert all(line in page for line in facts["conclusions"])
     return facts["conclusions"]
@@ -188,8 +108,8 @@ def test_no_gain_is_not_claimed(report, tmp_path, base, begins):
 
 def test_only_an_interval_without_zero_is_a_gain(report, tmp_path):
     one = {"amc23": np.ones((1, 4), dtype=bool)}
-    evaluation(tmp_path / "p", one, "rl")
-    evaluation(tmp_path / "b", {"amc23": ~one["amc23"]}, "base")
+    evaluation_folder(tmp_path / "p", one, "rl")
+    evaluation_folder(tmp_path / "b", {"amc23": ~one["amc23"]}, "base")
     facts, page = report(tmp_path / "o", f"base={tmp_path / 'b'}", f"policy={tmp_path / 'p'}")
     assert facts["policy_minus"]["base"]["amc23"] == {"value": 1, "low": None, "high": None, "problems": 1}
     assert facts["conclusions"][0].startswith("No difference is shown")
@@ -197,9 +117,9 @@ def test_only_an_interval_without_zero_is_a_gain(report, tmp_path):
 
 
 def test_differences_in_settings_are_told(report, tmp_path):
-    evaluation(tmp_path / "p", right(0.8), "rl", max_tokens=2048)
-    evaluation(tmp_path / "b", right(0.2), "base", max_tokens=1024)
-    evaluation(tmp_path / "g", right(0.2, samples=1), "another", max_tokens=2048)
+    evaluation_folder(tmp_path / "p", right(0.8), "rl", max_tokens=2048)
+    evaluation_folder(tmp_path / "b", right(0.2), "base", max_tokens=1024)
+    evaluation_folder(tmp_path / "g", right(0.2, samples=1), "another", max_tokens=2048)
     places = [f"{role}={tmp_path / role[0]}" for role in ("policy", "base", "greedy")]
     said = report(tmp_path / "o", *places)[0]["conclusions"]
     assert said[0].startswith("The policy is above the sampled base")  # but not: self-improvement is shown
@@ -209,8 +129,8 @@ def test_differences_in_settings_are_told(report, tmp_path):
 
 
 def test_benchmarks_that_one_lacks_are_left_out(report, tmp_path):
-    evaluation(tmp_path / "p", right(0.5), "rl")
-    evaluation(tmp_path / "b", {"math500": right(0.4)["math500"]}, "base")
+    evaluation_folder(tmp_path / "p", right(0.5), "rl")
+    evaluation_folder(tmp_path / "b", {"math500": right(0.4)["math500"]}, "base")
     facts, page = report(tmp_path / "o", f"base={tmp_path / 'b'}", f"policy={tmp_path / 'p'}")
     assert list(facts["policy_minus"]["base"]) == ["math500"]
     assert "AMC is left out: not evaluated for sampled base." in page
@@ -223,8 +143,8 @@ def test_a_run_and_its_collapse(report, tmp_path):
     ]
     rows += [{"step": 7, "loss": math.nan}]
     watches = [{"step": 5, "watch": "length", "message": "responses have 55.0 tokens, 100.0 at the start"}]
-    bad = training(tmp_path / "bad", rows, watches)
-    good = training(tmp_path / "good", rollouts())
+    bad = training_folder(tmp_path / "bad", rows, watches)
+    good = training_folder(tmp_path / "good", rollouts())
     facts, page = report(tmp_path / "o", bad, good)
     signs = facts["collapse_signs"]
     assert signs[str(good)] == []
@@ -241,12 +161,12 @@ def test_a_run_and_its_collapse(report, tmp_path):
 
 
 def test_figures_checkpoints_and_provenance(report, tmp_path):
-    folder = evaluation(tmp_path / "p", right(0.5), "checkpoint-10")
+    folder = evaluation_folder(tmp_path / "p", right(0.5), "checkpoint-10")
     facts = json.loads((folder / "results.json").read_text())
     for part in ("models", "results", "per_problem"):
         facts[part]["checkpoint-20"] = facts[part]["checkpoint-10"]
     (folder / "results.json").write_text(json.dumps(facts))
-    evaluation(tmp_path / "b", right(0.3), "base")
+    evaluation_folder(tmp_path / "b", right(0.3), "base")
     with pytest.raises(SystemExit, match="several models: say policy=.*@ and one of checkpoint-10, checkpoint-20"):
         report(tmp_path / "o", f"policy={folder}")
     _, page = report(tmp_path / "o", f"policy={folder}@checkpoint-20", f"base={tmp_path / 'b'}", folder)
@@ -270,13 +190,13 @@ def test_trainer_state_stands_in_for_metrics(tmp_path):
 
 
 def test_input_that_cannot_work(report, tmp_path):
-    p = evaluation(tmp_path / "p", right(0.5), "rl")
-    other = evaluation(tmp_path / "other", right(0.5, {"amc23": 38, "math500": 200}), "base")
+    p = evaluation_folder(tmp_path / "p", right(0.5), "rl")
+    other = evaluation_folder(tmp_path / "other", right(0.5, {"amc23": 38, "math500": 200}), "base")
     with pytest.raises(
         SystemExit, match=r"amc23: not the same problems, 2 only in policy: rl \(such as amc23/38\) and 0"
     ):
         report(tmp_path / "o", f"policy={p}", f"base={other}")
-    gsm8k = evaluation(tmp_path / "gsm8k", right(0.5, {"gsm8k": 30}), "base")
+    gsm8k = evaluation_folder(tmp_path / "gsm8k", right(0.5, {"gsm8k": 30}), "base")
     with pytest.raises(SystemExit, match="policy: amc23, math500; base: gsm8k"):
         report(tmp_path / "o", f"policy={p}", f"base={gsm8k}")
     with pytest.raises(SystemExit, match="--temperature 0"):
@@ -295,7 +215,7 @@ def test_input_that_cannot_work(report, tmp_path):
     (tmp_path / "empty" / "results.json").write_text("{}")
     with pytest.raises(SystemExit, match="not a result of scripts/eval_math.py"):
         report(tmp_path / "o", tmp_path / "empty")
-    cut = training(tmp_path / "cut", rollouts())
+    cut = training_folder(tmp_path / "cut", rollouts())
     (cut / "metrics.jsonl").write_text((cut / "metrics.jsonl").read_text() + '{"step": 1')
     with pytest.raises(SystemExit, match="line 12 is no JSON"):
         report(tmp_path / "o", cut)

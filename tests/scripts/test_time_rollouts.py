@@ -21,6 +21,8 @@ SETTINGS = {
     "rollouts": 1,
 }
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 def run(monkeypatch, tmp_path, algorithm, *flags) -> dict:
     script = load_script("time_rollouts")
@@ -47,7 +49,6 @@ def test_the_phases_of_a_rollout_add_up(algorithm, tmp_path, monkeypatch):
     assert result["passes"] == {"policy": 3, "frozen base": 1}
 
 
-@pytest.mark.slow
 def test_what_is_held_is_counted(tmp_path, monkeypatch):
     full = run(monkeypatch, tmp_path, "ppo")["model_bytes"]
     lora = run(monkeypatch, tmp_path, "ppo", "--use_peft", "--lora_r", "4")

@@ -125,6 +125,9 @@ class LLM:
 def put_in_place(engine, patch=setattr):
     """Let TRL find the stand-ins, all of them speaking to `engine`."""
     names = {"is_vllm_available": lambda *a, **k: True, "SamplingParams": SimpleNamespace}
+    # What TRL writes there is for vLLM alone. The next trainer of this process would take itself for a launched one by
+    # it, and open a port that another process may have.
+    names |= {"os": SimpleNamespace(environ={}), "ensure_master_addr_port": lambda: None}
     for name, value in (names | {"VLLMClient": Client, "LLM": LLM}).items():
         patch(vllm_generation, name, value) if patch is setattr else patch(vllm_generation, name, value, raising=False)
     Client.engine = LLM.engine = engine

@@ -24,6 +24,7 @@ def learner(critic, **changes):
     return CriticLearner(critic, **settings)
 
 
+@pytest.mark.slow
 def test_starts_as_the_shaping_potential_and_learns_the_rest():
     hidden, soft_values, returns = data()
     critic = Critic(8, coefficient=1.0)

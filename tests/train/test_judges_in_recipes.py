@@ -34,6 +34,9 @@ def test_entries(saved_judge):
     assert (second.name, second.func.judge.url, second.func.judge.concurrency) == ("other", "http://h:1/v1", 2)
     assert (third.func.judge, third.func.criteria_column, third.shaping.normalise) == (None, "rubric", "batch")
     assert fourth.func.judge is None
+    thinking = {"chat_template_kwargs": {"enable_thinking": True}}
+    judges = [r.func.judge for r in rewards_of_recipe([local | thinking, remote | thinking | {"criteria": ["x"]}])]
+    assert [judge.chat_template_kwargs for judge in judges] == [{"enable_thinking": True}] * 2
     remotes = [
         {"name": f"{kind}_judge", "model": "m", "endpoint": "http://h:1/v1"} for kind in ("pointwise", "pairwise")
     ]

@@ -116,5 +116,5 @@ def test_outside_of_training_the_error_names_the_fix():
         reward(["a"], ["b"], [[5]])
     with pytest.raises(ValueError, match="there is no policy here"):
         reward.score(["a"], ["b"])
-    with pytest.raises(ValueError, match="leave base, model and system_prompt out"):
+    with pytest.raises(ValueError, match="leave base, model, system_prompt and chat_template_kwargs out"):
         get_reward("self_certainty")(FrozenBase(tiny_model()), online=True)

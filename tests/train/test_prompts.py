@@ -1,5 +1,6 @@
 """Prompts for RL: boxed answers, column choice, what is dropped and how it is counted."""
 
+import copy
 import gzip
 import json
 import logging
@@ -10,7 +11,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer, HfArgumentParser
 
-from train.prompts import DataArguments, last_boxed, load_prompts
+from rewards.answers import last_boxed
+from train.prompts import DataArguments, load_prompts
 from train.tasks.rehearsal_model import make_rehearsal_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +71,6 @@ def load(tmp_path, rows, tokenizer, **fields):
         (r"\boxed{}", ""),
         (r"\boxed{ }", ""),
         (r"\boxed{1} then \boxed{\frac{1}{2}", None),
-        (r"\boxed{1\}", None),
         (r"\boxedness{1}", None),
         (r"in a \boxed", None),
         ("no box {1}", None),
@@ -90,7 +91,8 @@ def test_unusable_rows_are_dropped_and_counted(tmp_path, tokenizer, caplog):
     assert data["answer"][:] == ["2", r"\frac{1}{2}"]
     assert data["solution"][:] == [row["solution"] for row in ROWS[:2]]
     assert data["level"][:] == ["Level 1", "Level 2"]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "problem from problem; solution from solution; not read: level" in caplog.text
     assert "6 rows read, 2 kept; dropped 1 with an empty prompt, 2 without an answer" in caplog.text
     assert "1 longer than 200 tokens" in caplog.text
 
@@ -156,6 +158,33 @@ def test_the_answer_column_comes_before_the_box(tmp_path, tokenizer):
     assert set(data.column_names) == {"question", "prompt", "solution", "answer"}
 
 
+@pytest.mark.parametrize("template, warnings", [(None, []), ("{{ messages }}", ["used as it stands"])])
+def test_text_prompts_alone_are_nothing_to_warn_of_but_beside_a_chat_template(
+    template, warnings, tmp_path, tokenizer, caplog
+):
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = template
+    with caplog.at_level(logging.WARNING, logger="train.prompts"):
+        load(tmp_path, [{"prompt": "1 + 1 ="}], own)
+    assert len(caplog.records) == len(warnings)
+    assert all(words in caplog.text for words in warnings)
+
+
+def test_columns_that_give_way_are_told(tmp_path, tokenizer, caplog):
+    rows = [{"problem": "a", "answer": "old", "final_answer": "5", "prompt": "old"}]
+    data, _ = load(tmp_path, rows, tokenizer, problem_column="problem", answer_column="final_answer", system_prompt="")
+    assert data.to_list() == [
+        {"problem": "a", "prompt": [{"role": "user", "content": "a"}], "solution": "5", "answer": "5"}
+    ]
+    assert "columns of the data that give way to what is made of others: answer, prompt" in caplog.text
+
+
+def test_columns_of_several_kinds_reach_rewards_as_text(tmp_path, tokenizer, caplog):
+    data, _ = load(tmp_path, [{"problem": "a", "x": 1}, {"problem": "b", "x": "y"}], tokenizer)
+    assert data["x"][:] == ["1", '"y"']
+    assert "columns with values of several kinds are handed on as JSON text: x" in caplog.text
+
+
 def test_gsm8k_answers_are_what_follows_the_hashes(tmp_path, tokenizer):
     rows = [{"question": "How many?", "answer": "Sold 48/2 = <<48/2=24>>24.\n#### 1,072"}]
     data, _ = load(tmp_path, rows, tokenizer, problem_column="question")
@@ -188,8 +217,34 @@ def test_a_prompt_column_can_be_treated_as_the_problem(tmp_path, tokenizer):
 
 
 def test_ready_prompts_of_the_wrong_kind_are_refused(tmp_path, tokenizer):
-    with pytest.raises(ValueError, match="'role' and 'content'.*--prompt_column ''"):
-        load(tmp_path, [{"prompt": [{"from": "human", "value": "Hello"}]}], tokenizer)
+    with pytest.raises(ValueError, match="row 1: .*'role' and 'content'.*--prompt_column ''"):
+        load(tmp_path, [{"prompt": [{"speaker": "human", "value": "Hello"}]}], tokenizer)
+    with pytest.raises(ValueError, match="row 2: .*only texts or only lists"):
+        load(tmp_path, [{"prompt": "Hello"}, {"prompt": [{"role": "user", "content": "Hello"}]}], tokenizer)
+
+
+def test_the_filter_measures_what_the_trainers_read(tmp_path, tokenizer):
+    """With the run's variables of the chat template and each row's own, and the tools of a row."""
+    shows = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+    shows.chat_template = "{{ tools | tojson if tools else '' }}{{ filler * (n or 0) }}{{ messages[0].content }}"
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    rows = [
+        {"prompt": [{"role": "user", "content": "a"}]},
+        {"prompt": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"n": 9}},
+        {"prompt": [{"role": "user", "content": "a"}], "tools": [tool]},
+    ]
+    path, variables = write(tmp_path / "rows.jsonl", rows), {"filler": "7", "n": 2}
+    lengths = []
+    for row in rows:
+        own = variables | row.get("chat_template_kwargs", {})
+        ids = shows.apply_chat_template(row["prompt"], tools=row.get("tools"), add_generation_prompt=True, **own)
+        lengths.append(len(ids["input_ids"]))
+    assert len(set(lengths)) == 3
+    for most in sorted(lengths):
+        args = DataArguments(dataset_name=path, max_prompt_length=most)
+        data, counts = load_prompts(args, shows, variables)
+        assert counts["kept"] == len(data) == sum(length <= most for length in lengths)
+        assert counts["longest_prompt"] == most
 
 
 def test_no_chat_template(tmp_path, tokenizer):
@@ -203,25 +258,27 @@ def test_no_chat_template(tmp_path, tokenizer):
 
 
 def test_wrong_columns_are_named(tmp_path, tokenizer):
-    rows = [{"question": "Why?", "answer": "1"}]
-    with pytest.raises(ValueError, match="columns found: question, answer.*--problem_column question"):
+    rows = [{"wonder": "Why?", "answer": "1"}]
+    with pytest.raises(
+        ValueError, match="problem, question, .*columns found: wonder, answer.*--problem_column wonder"
+    ):
         load(tmp_path, rows, tokenizer)
-    with pytest.raises(ValueError, match=r"no column 'anwser' \(answer_column\)"):
-        load(tmp_path, rows, tokenizer, problem_column="question", answer_column="anwser")
-    with pytest.raises(ValueError, match="'answer' must hold text or numbers, not list"):
-        load(tmp_path, [{"problem": "Why?", "answer": ["1", "2"]}], tokenizer)
+    with pytest.raises(ValueError, match=r"no column 'anwser' \(--answer_column\); columns found"):
+        load(tmp_path, rows, tokenizer, problem_column="wonder", answer_column="anwser")
+    with pytest.raises(ValueError, match="row 1: column 'answer' must hold text, numbers.*fields a.*answer.FIELD"):
+        load(tmp_path, [{"problem": "Why?", "answer": {"a": "1"}}], tokenizer)
 
 
 def test_bad_sources_are_named(tmp_path, tokenizer):
     with pytest.raises(FileNotFoundError, match="absent.jsonl.*correct the path"):
         load_prompts(DataArguments(dataset_name="absent.jsonl"), tokenizer)
-    (tmp_path / "rows.csv").write_text("problem\n1+1\n")
-    with pytest.raises(ValueError, match="rows.csv.*convert it"):
-        load_prompts(DataArguments(dataset_name=str(tmp_path / "rows.csv")), tokenizer)
+    (tmp_path / "rows.txt").write_text("problem\n1+1\n")
+    with pytest.raises(ValueError, match="rows.txt.*convert it"):
+        load_prompts(DataArguments(dataset_name=str(tmp_path / "rows.txt")), tokenizer)
     with pytest.raises(ValueError, match="none of .jsonl"):
         load_prompts(DataArguments(dataset_name=str(tmp_path)), tokenizer)
     Dataset.from_list(ROWS).to_parquet(write(tmp_path / "rows.jsonl", ROWS).replace("jsonl", "parquet"))
-    with pytest.raises(ValueError, match="both JSON and parquet"):
+    with pytest.raises(ValueError, match="JSON and Parquet files; keep one kind"):
         load_prompts(DataArguments(dataset_name=str(tmp_path)), tokenizer)
 
 
@@ -282,3 +339,22 @@ def test_math_train_answers_come_out_of_the_solutions(tmp_path, tokenizer):
     assert (counts["read"], counts["no_answer"], counts["kept"]) == (7500, 2, 7498)
     derived = dict(zip(data["id"][:], data["answer"][:], strict=True))
     assert derived == {name: answer for name, answer in answers.items() if answer}
+
+
+@pytest.mark.parametrize(
+    ("row", "reference"),
+    [
+        ({"answer": 5}, "5"),
+        ({"answer": "5", "solution": r"so $\boxed{5}$"}, r"so $\boxed{5}$"),
+        ({"answer": "5", "solution": "so\n#### 5"}, "so\n#### 5"),
+        ({"answer": "5", "solution": "5"}, "5"),
+        ({"answer": "5", "solution": "We count."}, "We count.\n\n$\\boxed{5}$"),
+        ({"answer": "5", "solution": r"$\boxed{6}$"}, "$\\boxed{6}$\n\n$\\boxed{5}$"),
+        ({"answer": "text\n#### 5"}, "5"),
+        ({"choices": ["4", "5"], "answer": 1, "solution": r"$\boxed{5}$"}, "$\\boxed{5}$\n\n$\\boxed{B}$"),
+    ],
+)
+def test_what_rewards_read_ends_in_the_right_answer(tmp_path, tokenizer, row, reference):
+    data, _ = load(tmp_path, [{"problem": "2 + 3?"} | row], tokenizer)
+    assert data["solution"][:] == [reference]
+    assert data.features["solution"].dtype == data.features["answer"].dtype == "string"

@@ -1,6 +1,5 @@
-"""Recipes: fields, the command line, end tokens, rewards by name, and where to resume."""
+"""Recipes: fields, the command line, end tokens, and where to resume."""
 
-import json
 import re
 import sys
 
@@ -8,8 +7,7 @@ import pytest
 import yaml
 from tiny_models import ROOT
 
-from rewards import EndoRM
-from train.recipe_rewards import RewardArguments, build_rewards
+from train.recipe_rewards import RewardArguments
 
 
 def parse(monkeypatch, *argv):
@@ -18,7 +16,6 @@ def parse(monkeypatch, *argv):
     from train.ppo_trainer import PPOConfig
     from train.prompts import DataArguments
     from train.recipe import RecipeArguments, parse_recipe
-    from train.recipe_rewards import RewardArguments
     from train.watches import WatchArguments
 
     monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true"])
@@ -63,31 +60,16 @@ def test_recipes_open_with_their_command_and_promise_no_phoning_home(path):
     assert yaml.safe_load(text)["report_to"] == "none"
 
 
-def test_unknown_reward_and_end_token(rehearsal):
+def test_unknown_end_token(rehearsal):
     from trl import ModelConfig
 
-    from train.recipe_rewards import RewardArguments, build_rewards
     from train.run import load_tokenizer
 
-    with pytest.raises(ValueError, match="Unknown reward 'endrom'"):
-        build_rewards(RewardArguments(reward_funcs=["endrom"]))
     with pytest.raises(ValueError, match="No model"):
         load_tokenizer(ModelConfig())
     with pytest.raises(ValueError, match="not in the vocabulary"):
         load_tokenizer(ModelConfig(model_name_or_path=rehearsal), "<|no_such_token|>")
     assert load_tokenizer(ModelConfig(model_name_or_path=rehearsal), "<|im_end|>").eos_token == "<|im_end|>"
-
-
-def test_a_judge_in_a_recipe_needs_its_model(saved_judge):
-    from train.recipe_rewards import RewardArguments, build_rewards
-
-    with pytest.raises(ValueError, match="trained_reward cannot be made without a model"):
-        build_rewards(RewardArguments(reward_funcs=["trained_reward"]))
-    judge = {"name": "generative_verifier", "model": saved_judge, "form": "prob", "device": "cpu"}
-    entries = json.dumps([{"name": "endorm", "discount": 0.9}, judge])
-    endorm, judge = (reward.func for reward in build_rewards(RewardArguments(rewards=entries)))
-    assert (endorm.discount, judge.form) == (0.9, "prob")
-    assert 0 < judge(prompts=["a"], completions=["b"])[0] < 1
 
 
 def test_resume_from_latest(tmp_path):
@@ -108,10 +90,3 @@ def test_resume_from_latest(tmp_path):
             mark_complete(folder, step=step)
     assert checkpoint_to_resume(config("latest")).endswith("checkpoint-10")
     assert checkpoint_to_resume(config(str(folder))) == str(folder)  # whether it will do is for the trainer to say
-
-
-def test_settings_of_an_entry_go_to_it_alone():
-    entries = [{"name": "endorm", "discount": 0.5}, "constant", "random"]
-    endorm, constant, random = (reward.func for reward in build_rewards(RewardArguments(rewards=entries)))
-    assert isinstance(endorm, EndoRM)
-    assert (endorm.discount, constant.value, random.probability) == (0.5, 1.0, 0.5)

@@ -98,6 +98,7 @@ def run(name, *flags):
     module.main([str(flag) for flag in flags])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eval_judges", "eval_math"])
 def test_the_evaluations_have_the_flag_that_transformers_asks_for(name, own, tmp_path):
     pairs = tmp_path / "pairs.jsonl"

@@ -2,29 +2,17 @@
 
 import json
 import math
-import sys
 from functools import partial
 
 import pytest
 import shaping_worker
 import torch
-import yaml
 from helpers import PROMPTS, capture, grpo, history, length, ppo, trained
 from launching import torchrun
-from trl import ModelConfig
 
 from rewards import EndoRM, Shaping, StepReward
-from train.ppo_trainer import PPOConfig
-from train.prompts import DataArguments
-from train.recipe import RecipeArguments, parse_recipe
-from train.recipe_rewards import RewardArguments, build_rewards, rewards_of_recipe
+from train.recipe_rewards import rewards_of_recipe
 from train.reward_mix import RewardMix, ShapedReward
-
-ENTRIES = [
-    {"name": "endorm", "weight": 1.0, "discount": 0.9, "normalise": "batch", "clip": 5},
-    {"name": "endorm", "as": "endorm_mean", "reduce": "mean", "steps": "line", "step_reduce": "min"},
-    {"name": "accuracy", "weight": 0.5, "gate": "endorm_mean", "anneal": [0.0, 1.0, 100]},
-]
 
 
 def second_half(completion_ids, **_):
@@ -32,40 +20,7 @@ def second_half(completion_ids, **_):
     return [None if ids[0] % 7 == 0 else float(ids[-1] >= 48) for ids in completion_ids]
 
 
-# ---------------------------------------------------------------------- recipes
-
-
-def parse(monkeypatch, *argv):
-    monkeypatch.setattr(sys, "argv", ["ppo_endorm.py", *argv, "--use_cpu", "true", "--report_to", "none"])
-    return parse_recipe(PPOConfig, ModelConfig, DataArguments, RecipeArguments, RewardArguments)[-1]
-
-
-@pytest.mark.parametrize("form", ["yaml", "command line"])
-def test_entries_from_a_recipe(form, monkeypatch, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"rewards": ENTRIES} if form == "yaml" else {"learning_rate": 1e-6}))
-    on_line = [] if form == "yaml" else ["--rewards", json.dumps(ENTRIES)]
-    first, second, third = build_rewards(parse(monkeypatch, "--config", str(recipe), *on_line))
-    assert isinstance(first.func, EndoRM)
-    assert (first.func.discount, first.shaping.normalise, first.shaping.clip, first.name) == (
-        0.9,
-        "batch",
-        5,
-        "endorm",
-    )
-    assert isinstance(second.func, StepReward)
-    assert (second.func.rule, second.func.reduce, second.func.inner.reduce) == ("line", "min", "mean")
-    assert (second.func.inner.discount, second.name) == (1.0, "endorm_mean")
-    assert third.name == "accuracy"
-    assert third.shaping.gate == "endorm_mean"
-    assert [third.shaping.weight_at(s) for s in (0, 50, 200)] == [0.0, 0.25, 0.5]
-
-
-def test_a_gate_that_is_no_entry_is_added_and_only_logged():
-    rewards = rewards_of_recipe([{"name": "endorm", "gate": "accuracy"}, {"name": "endorm", "as": "b", "gate": "b"}])
-    assert [(r.name, r.shaping.weight) for r in rewards] == [("endorm", 1.0), ("b", 1.0), ("accuracy", 0.0)]
-    rewards = rewards_of_recipe(["accuracy", {"name": "endorm", "steps": "line", "gate": "accuracy"}])
-    assert [r.name for r in rewards] == ["accuracy", "endorm_steps"]
+# ---------------------------------------------------------------------- mixes
 
 
 def test_the_gate_of_a_label_by_its_format():
@@ -81,48 +36,9 @@ def test_the_gate_of_a_label_by_its_format():
     assert mix.weights(50).tolist() == [1.0, 0.25, 0.0]
 
 
-def test_settings_of_functions_and_judges(saved_judge, saved_model):
-    judge = {"name": "generative_verifier", "model": saved_judge, "form": "prob", "device": "cpu"}
-    endorm = {"name": "endorm", "model": saved_model, "device": "cpu", "alpha": 0.5}
-    rewards = rewards_of_recipe([judge, endorm, {"name": "helpers.length", "scale": 2.0}, "accuracy"])
-    rewards += rewards_of_recipe([{"name": "cosine_length", "max_length": 8, "max_value_correct": 2.0}])
-    assert (rewards[0].func.form, rewards[1].func.alpha) == ("prob", 0.5)
-    assert rewards[1].func.base is not None
-    assert rewards[2].func(completion_ids=[[1, 2]]) == [4.0]
-    assert rewards[2].name == "length"
-
-
-@pytest.mark.parametrize(
-    "entries,message",
-    [
-        ([{"name": "endorm", "discont": 0.9}], r"no discont \(did you mean discount"),
-        ([{"name": "accuracy", "wieght": 1}], r"no wieght \(did you mean weight"),
-        ([{"name": "endrom"}], "Unknown reward 'endrom'"),
-        ([{"weight": 1.0}], "needs a name"),
-        ([], "rewards is empty"),
-        ("[{name: endorm}]", "rewards is not JSON"),
-        ([{"name": "endorm", "normalise": "std"}], "Reward endorm: normalise must be one of"),
-        ([{"name": "endorm", "step_reduce": "min"}], "add steps: line"),
-        ([{"name": "endorm", "steps": "lines"}], "rule must be one of"),
-        ([{"name": "trained_reward"}], "cannot be made without a model: add that"),
-        ([{"name": "accuracy", "model": "m"}], "leave model out"),
-        ([{"name": "endorm", "gate": "acuracy"}], r"A gate is the name of an entry \(endorm\).*Unknown reward"),
-    ],
-)
-def test_entries_that_make_no_sense(entries, message):
-    with pytest.raises(ValueError, match=message):
-        rewards_of_recipe(entries)
-
-
-def test_one_of_the_two_forms():
-    build_rewards(RewardArguments(rewards=ENTRIES, reward_funcs=["endorm"]))
-    with pytest.raises(ValueError, match="both rewards and reward_funcs: name all of them in the entries"):
-        build_rewards(RewardArguments(rewards=ENTRIES, reward_funcs=["accuracy"]))
-    with pytest.raises(ValueError, match="leave reward_weights out"):
-        RewardMix(rewards_of_recipe(ENTRIES), [1.0, 1.0, 1.0], 4)
-
-
 def test_mixes_that_make_no_sense():
+    with pytest.raises(ValueError, match="leave reward_weights out"):
+        RewardMix([ShapedReward(length)], [1.0], 4)
     with pytest.raises(ValueError, match="Two rewards are called length: .* as: length_2"):
         RewardMix([ShapedReward(length), length], None, 4)
     with pytest.raises(ValueError, match=r"gate of length is no reward of this mix: ling \(did you mean length"):

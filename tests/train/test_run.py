@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_models import ROOT
+from chat_templates import FAMILIES
+from datasets import Dataset
+from helpers import grpo
+from tiny_models import ROOT, judge_model
 
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig
 from train.recipe import read_recipe
-from train.run import run
+from train.run import run, warn_of_other_end
 
+CHAT = [{"role": "user", "content": "Hi"}]
 RECIPES = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent.name != "accelerate")
 
 
@@ -53,6 +57,34 @@ def test_a_launcher_that_was_told_to_use_cpus_is_believed(config, tmp_path, monk
     assert config(str(tmp_path), bf16=False).use_cpu
     monkeypatch.delenv("ACCELERATE_USE_CPU")
     assert config(str(tmp_path), bf16=False, use_cpu=True).use_cpu
+
+
+@pytest.mark.parametrize("name, said", [("qwen2.5", "set eos_token: <|im_end|>"), ("qwen3", ""), ("mistral", "")])
+def test_a_policy_that_does_not_stop_where_its_chat_template_does(name, said, tmp_path, caplog):
+    tokenizer = FAMILIES[name].tokenizer()
+    for prompt in (CHAT, "a text"):
+        extra = {"train_dataset": Dataset.from_dict({"prompt": [prompt] * 8}), "processing_class": tokenizer}
+        model = judge_model(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+        caplog.clear()
+        warn_of_other_end(grpo(model, tmp_path, trainer_kwargs=extra))
+        found = [m for m in caplog.messages if "at which the policy does not stop" in m]
+        assert len(found) == bool(said and prompt is CHAT)
+        assert not found or said in found[0]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("enable", r'chat_template_kwargs is not JSON .*write it as \{"enable_thinking": false\}'),
+        ('{"add_generation_prompt": false}', "cannot set add_generation_prompt"),
+    ],
+)
+def test_variables_of_the_chat_template_that_cannot_be_read(text, message, rehearsal, problems, tmp_path, monkeypatch):
+    line = ["grpo_endorm.py", "--use_cpu", "true", "--bf16", "false", "--output_dir", str(tmp_path)]
+    line += ["--model_name_or_path", rehearsal, "--dataset_name", problems, "--chat_template_kwargs", text]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(ValueError, match=message):
+        run("grpo", EndoGRPOTrainer)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def run(saved_model, folder, **changes):
     return trainer
 
 
+@pytest.mark.slow
 def test_the_run_folder_describes_itself(saved_model, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train/ppo_endorm.py", "--config", "x.yaml"])
     run(saved_model, tmp_path, max_steps=2)

@@ -208,6 +208,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
 @pytest.mark.parametrize("kind", CALLS)
 def test_trls_own_tools_and_environments_end_to_end(kind, algorithm, tmp_path):

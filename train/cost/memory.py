@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from rewards.frozen.lm_head import BLOCKS
 
@@ -55,13 +56,14 @@ def shape_of(config: PretrainedConfig) -> Shape:
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()
     head = model.get_output_embeddings()
-    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    # GPT-2 calls its linear layers Conv1D and keeps their weights transposed; PEFT and bitsandbytes take them too
+    linear = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head]
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(
         parameters=sum(p.numel() for p in model.parameters()),
         linear_parameters=sum(m.weight.numel() for m in linear),
-        lora_parameters=sum(m.in_features + m.out_features for m in linear),
+        lora_parameters=sum(sum(m.weight.shape) for m in linear),
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
         query_width=config.num_attention_heads * head_dim,
@@ -96,25 +98,32 @@ def make_plan(shape: Shape, recipe: dict, launcher: str, gpus: int, memory: int 
         memory: bytes of one GPU, of which a colocated vLLM takes the recipe's share.
 
     Raises:
-        ValueError: a launcher that is not known.
+        ValueError: a launcher or a dtype that is not known, or no GPU.
     """
     name = launcher.removeprefix("cpu_")
     if name not in SPLIT:
         raise ValueError(f"Unknown launcher {launcher!r}; known: {', '.join(SPLIT)}.")
+    if gpus < 1:
+        raise ValueError(f"A run needs at least one GPU, got {gpus}.")
 
     def share(size: int, part: str) -> int:
         return size // gpus if part in SPLIT[name] else size
 
     lora, bf16 = bool(recipe["use_peft"]), bool(recipe["bf16"])
-    loaded = BYTES[recipe["dtype"] or "float32"]
+    loaded = _bytes_of(recipe["dtype"] or "float32")
     trained = shape.lora_parameters * recipe["lora_r"] if lora else shape.parameters
     # DeepSpeed's bf16 keeps bf16 weights and gradients and, in the optimizer, fp32 master weights
     deepspeed_bf16 = name.startswith("zero") and bf16
     weight = 2 if deepspeed_bf16 else loaded
-    states = 12 if deepspeed_bf16 else 2 * (4 if lora and loaded == 4 else loaded)
+    own = weight  # of one trained parameter, and of its gradient
+    if lora and (recipe["load_in_4bit"] or recipe["load_in_8bit"]):
+        own = 2  # TRL makes them bf16
+    elif lora and not deepspeed_bf16 and not name.startswith("zero3"):
+        own = 4  # PEFT makes them fp32, which TRL forbids under ZeRO-3
+    states = 12 if deepspeed_bf16 else 2 * own
     compute = 2 if bf16 else loaded
-    policy = weights_of(shape, recipe, weight) + (trained * weight if lora else 0)
-    frozen = 0 if lora else shape.parameters * BYTES[recipe["frozen_dtype"] or recipe["dtype"] or "float32"]
+    policy = weights_of(shape, recipe, weight) + (trained * own if lora else 0)
+    frozen = 0 if lora else shape.parameters * _bytes_of(recipe["frozen_dtype"] or recipe["dtype"] or "float32")
 
     micro = recipe["per_device_train_batch_size"]
     rollout = micro * (recipe["steps_per_generation"] or recipe["gradient_accumulation_steps"])
@@ -136,7 +145,7 @@ def make_plan(shape: Shape, recipe: dict, launcher: str, gpus: int, memory: int 
         stays = 0
     parts = {
         "policy": share(policy, "P"),
-        "gradients": share(trained * weight, "G"),
+        "gradients": share(trained * own, "G"),
         "optimizer (AdamW)": 0 if name == "zero3_offload" else share(trained * states, "O"),
         "frozen base": share(frozen, "F"),
         "layers gathered from other GPUs": 2 * shape.parameters * compute // shape.layers if split_policy else 0,
@@ -150,15 +159,21 @@ def make_plan(shape: Shape, recipe: dict, launcher: str, gpus: int, memory: int 
         "responses a rollout, all GPUs": rollout * gpus,
         "tokens a rollout, at most": rollout * gpus * length,
         "updates a rollout": max(1, rollout * epochs // (micro * recipe["gradient_accumulation_steps"])),
-        "frozen forwards a rollout and GPU, at most": -(-rollout * length // batch_tokens),
+        "frozen forwards a rollout and GPU, full length": -(-rollout // (batch_tokens // length)),
         "policy forwards a rollout and GPU": rollout // micro * (epochs + 1),
     }
     return Plan(parts, work)
 
 
+def _bytes_of(dtype: str) -> int:
+    if dtype not in BYTES:
+        raise ValueError(f"Unknown dtype {dtype!r}; known: {', '.join(BYTES)}.")
+    return BYTES[dtype]
+
+
 def weights_of(shape: Shape, recipe: dict, weight: int) -> int:
     """Bytes of a model's weights. bitsandbytes quantizes the linear layers: NF4 is 4 bits and, for each 64 entries, an
-    fp32 scale, which nested quantization makes 8 bits; 8-bit is a byte and an fp32 scale a row."""
+    fp32 scale, which nested quantization makes 8 bits; 8-bit is a byte, and its fp32 scale a row is left out."""
     if recipe["load_in_4bit"]:
         bits = 4 + (8 if recipe["use_bnb_nested_quant"] else 32) / 64
     elif recipe["load_in_8bit"]:

@@ -41,8 +41,12 @@ def random_model(preset: str, vocab_size: int = 151936, dtype=torch.float32, dev
 
 
 def write_inputs(folder: Path, preset: str, vocab_size: int, prompt_tokens: int, dtype: str, prompts: int) -> None:
-    """A model, the rehearsal model's tokenizer and random prompts of the project's words, in a folder."""
-    make_rehearsal_model(list(project_texts()), folder)
+    """A model, the rehearsal model's tokenizer and random prompts of the project's words, in a folder.
+
+    Raises:
+        ValueError: a vocabulary without room for all bytes and the special tokens.
+    """
+    make_rehearsal_model(list(project_texts()), folder, vocab_size=min(2048, vocab_size))  # no id beyond the model's
     device = "cuda" if torch.cuda.is_available() else "cpu"
     random_model(preset, vocab_size, getattr(torch, dtype), device=device).save_pretrained(folder)
     tokenizer, rng = AutoTokenizer.from_pretrained(folder), random.Random(0)

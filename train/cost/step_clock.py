@@ -37,7 +37,7 @@ class StepClock(TrainerCallback):
         self.rollouts: list[float] = []  # seconds of each timed rollout
         self._running: list[str] = []
         self._start = 0.0
-        self._timed: dict = {}
+        self._timed: tuple[dict[str, float], dict[str, int]] = {}, {}
 
     @staticmethod
     def now() -> float:
@@ -76,6 +76,9 @@ class StepClock(TrainerCallback):
 
         network.register_forward_pre_hook(hook, with_kwargs=True)
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._start = self.now()  # of the first rollout, where none warms up
+
     def on_step_end(self, args, state, control, **kwargs):
         rollout, rest = divmod(state.global_step, self.updates)
         if rest:
@@ -86,19 +89,26 @@ class StepClock(TrainerCallback):
             self.rows.clear()
         elif rollout > self.warm_up:
             self.rollouts.append(now - self._start)
-            self._timed = dict(self.seconds)  # what comes after the last step is nobody's
+            self._timed = dict(self.seconds), dict(self.rows)  # what comes after the last step is nobody's
         self._start = now
 
     def results(self, responses: int) -> dict:
         """Per rollout of `responses` responses: the seconds of each phase, of the whole and of each rollout, samples a
-        second, and passes of each response through each network."""
-        n = len(self.rollouts)
-        seconds = {phase: round(s / n, 5) for phase, s in self._timed.items()} | {"whole": sum(self.rollouts) / n}
+        second, and passes of each response through each network.
+
+        Raises:
+            ValueError: no rollout was timed.
+        """
+        if not (n := len(self.rollouts)):
+            least = self.updates * (self.warm_up + 1)
+            raise ValueError(f"No rollout was timed: train for at least {least} steps, or warm up with fewer.")
+        timed, rows_through = self._timed
+        seconds = {phase: round(s / n, 5) for phase, s in timed.items()} | {"whole": sum(self.rollouts) / n}
         return {
             "seconds": seconds,
             "rollout_seconds": [round(s, 5) for s in self.rollouts],
             "samples_per_second": round(responses / seconds["whole"], 2),
-            "passes": {name: rows / n / responses for name, rows in self.rows.items()},
+            "passes": {name: rows / n / responses for name, rows in rows_through.items()},
         }
 
 

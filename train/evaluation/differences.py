@@ -70,12 +70,13 @@ def compare(
         ValueError: they are not of the same problems.
     """
     cells: dict[str, dict[str, dict]] = {name: {} for name in pairs}
-    means, sizes = {name: [] for name in pairs}, []
+    means: dict[str, list[np.ndarray]] = {name: [] for name in pairs}
+    sizes = []
     for seed, benchmark in enumerate(benchmarks):
         places = _places(first, second, benchmark)
         ours, theirs = first.figures[benchmark], second.figures[benchmark]
         columns = np.stack([ours[a] - theirs[b][places] for a, b in pairs.values()], axis=1)
-        shares = np.array(["tokens" not in pair for pair in pairs.values()])
+        shares = ["tokens" not in pair for pair in pairs.values()]
         drawn = resampled_differences(columns, shares, draws, seed)
         sizes.append(len(places))
         for j, name in enumerate(pairs):
@@ -110,7 +111,7 @@ def resampled_differences(values: np.ndarray, shares: Sequence[bool], draws: int
     means = 2 * resampled_means((values + 1) / 2, shares, draws, seed) - 1
     generator = np.random.default_rng([seed, 1])
     unseen = generator.beta(1, len(values), draws) * generator.choice([-1, 1], draws)
-    means[:, (values == 0).all(axis=0) & shares] = unseen[:, None]
+    means[:, (values == 0).all(axis=0) & np.asarray(shares)] = unseen[:, None]
     return means
 
 

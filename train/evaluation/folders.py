@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from train.evaluation.summary import paper_order
+
+_SAYS_NOTHING = re.compile(
+    r"(model|base|policy|final|best|last|latest|checkpoint|output|adapter|lora|merged|weight|snapshot|saved?|hf)s?"
+    r"([-_ ]?(model|checkpoint|adapter))?|((global_?)?step|checkpoint|ckpt|epoch|iter)?[-_]?[0-9.]+|[0-9a-f]{40}"
+)
 
 
 @dataclass
@@ -71,6 +77,23 @@ class Run:
         best = "eval_" + str(self.facts.get("recipe", {}).get("metric_for_best_model")).removeprefix("eval_")
         rewards = [n for n in logged if n.startswith("eval_rewards/") and n.endswith("/mean")]
         return next(iter([n for n in logged if n == best] + [n for n in rewards if "accuracy" in n] + rewards), None)
+
+
+def model_name(place: str) -> str:
+    """What a model is called in tables and folders: the end of its name on the hub, or of its folder. A folder whose
+    name says nothing by itself (model, base, checkpoint-100) is called with the folder above, and a snapshot in the
+    hub's cache as on the hub."""
+    if not Path(place).is_dir():
+        return Path(place).name
+    path = Path(place).resolve()
+    parts: list[str] = []
+    for part in (path, *path.parents):
+        if part.name.startswith("models--"):
+            return part.name.rpartition("--")[2]
+        parts.insert(0, part.name)
+        if not _SAYS_NOTHING.fullmatch(part.name.lower()):
+            break
+    return "_".join(part for part in parts if part)
 
 
 def read_evaluation(place: str, role: str = "") -> list[Evaluation]:
@@ -144,7 +167,8 @@ def _read_lines(path: Path) -> list[dict] | None:
     if not path.is_file():
         return None
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # not splitlines(): a JSON string may hold other line separators than \n
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:

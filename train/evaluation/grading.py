@@ -1,8 +1,8 @@
-r"""Grading with math-verify in worker processes: right, wrong, or ungraded, never silently wrong.
+r"""Grading in worker processes: right, wrong, or ungraded, never silently wrong.
 
-What a model writes can keep sympy busy for ever (10^{10^{10}}), partly in C code that no signal interrupts. So answers
-are compared in processes of their own, which are killed and replaced when their time is up or when they died; that
-response is then "ungraded", with the reason. math-verify's own time-outs, which turn into "wrong", are off.
+Answers are found and compared by `rewards.answers`, as in the reward `accuracy`. That bounds what it computes and
+keeps no clock; should math-verify or sympy hang or die even so, it is in a process of its own that is killed and
+replaced, and the response is "ungraded", with the reason.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from tqdm.auto import tqdm
 
-from rewards.answers import cluster_answers, has_box, last_boxed
+from rewards.answers import cluster_answers, final_answer, gold_answers
 
-SECONDS = 8.0  # for one answer
+SECONDS = 60.0  # for one answer; a busy machine, which takes a second or two, must not come near
 STARTING = 600.0  # seconds for a worker to start; it takes half a second where nothing else runs
-TAIL = 4000  # characters at the end of a response without a box in which its answer is looked for
+NO_GOLD = "there is no gold answer"
 WORKER = Path(__file__).with_name("grading_worker.py")
 
 
@@ -44,10 +45,11 @@ class Graders:
     Args:
         workers: processes, default one per core.
         seconds: of wall time for one answer; what takes longer is "ungraded".
+        tolerance: see `rewards.answers.matches`; 0 takes decimals as they are written.
     """
 
-    def __init__(self, workers: int | None = None, seconds: float = SECONDS):
-        self.seconds, self.replaced = seconds, 0
+    def __init__(self, workers: int | None = None, seconds: float = SECONDS, tolerance: float = 0.0):
+        self.seconds, self.tolerance, self.replaced = seconds, tolerance, 0
         count = workers or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(count)  # each waits for one worker
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -69,28 +71,25 @@ class Graders:
         boxed_only: bool = False,
         progress: bool = False,
     ) -> list[Grade]:
-        r"""Grade each response by its last ``\boxed{}``; one without any by the answer in its last TAIL characters.
+        r"""Grade each response by its final answer, see `rewards.answers`.
 
         Args:
-            golds: of each response, its right answers.
+            golds: of each response, its right answers. Without any the response is "ungraded".
             boxed_only: a response without a box has no answer and is wrong.
             progress: show a progress bar.
         """
-        jobs, keys = {}, []
+        jobs: dict[tuple[str | None, tuple[str, ...]], None] = {}
+        keys = []
         for text, right in zip(responses, golds, strict=True):
-            boxed = has_box(text)
-            answer = (last_boxed(text) or None) if boxed else text[-TAIL:]
-            skip = not answer or (boxed_only and not boxed)
-            keys.append(None if skip else ("grade_answer" if boxed else "grade_text", answer, tuple(right)))
-            jobs.setdefault(keys[-1])
-        jobs.pop(None, None)  # the same answer to the same problem is graded once
-        results = self._threads.map(lambda job: self.ask(*job), jobs)
-        grades = {None: Grade("wrong")}
+            answer, wanted = final_answer(text, boxed_only), tuple(gold_answers(list(right)))
+            keys.append((answer, wanted))
+            if answer is not None and wanted:
+                jobs.setdefault(keys[-1])  # the same answer to the same problem is graded once
+        results = self._threads.map(lambda job: self.ask("is_right", job[0], job[1], self.tolerance), jobs)
+        grades = {key: Grade("wrong") if key[1] else Grade("ungraded", key[0], NO_GOLD) for key in keys}
         for job, (result, reason) in zip(jobs, tqdm(results, "grading", len(jobs), disable=not progress)):
-            if reason:
-                grades[job] = Grade("ungraded", job[1] if job[0] == "grade_answer" else None, reason)
-            else:
-                grades[job] = Grade("right" if result[0] else "wrong", result[1])
+            verdict = "ungraded" if reason else "right" if result else "wrong"
+            grades[job] = Grade(verdict, job[0], reason)
         return [grades[key] for key in keys]
 
     def cluster(self, groups: Sequence[Sequence[str | None]]) -> list[tuple[list[int | None], int]]:
@@ -101,7 +100,7 @@ class Graders:
 
             def same(a: str, b: str) -> bool:
                 nonlocal failed
-                result, reason = self.ask("same", a, b)
+                result, reason = self.ask("equivalent", a, b)
                 failed += bool(reason)
                 return bool(result)
 
@@ -125,32 +124,33 @@ class Graders:
 
 class _Worker:
     def __init__(self):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen([sys.executable, str(WORKER)], **pipes)
+        self.process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.requests = cast(IO[bytes], self.process.stdin)
+        self.replies = cast(IO[bytes], self.process.stdout)
         self.ready = False
 
     def ask(self, function: str, arguments: tuple, seconds: float) -> tuple:
         if not self.ready:
             self._wait_for_start()
         try:
-            self.process.stdin.write(json.dumps([function, arguments, seconds]).encode() + b"\n")
-            self.process.stdin.flush()
+            self.requests.write(json.dumps([function, arguments, seconds]).encode() + b"\n")
+            self.requests.flush()
         except BrokenPipeError:
             return None, self._end()
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        if not select.select([self.replies], [], [], seconds)[0]:
             return None, f"not done after {seconds:g} s"
-        reply = self.process.stdout.readline()
+        reply = self.replies.readline()
         return (json.loads(reply), "") if reply.endswith(b"\n") else (None, self._end())
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.replies.close()
         with contextlib.suppress(BrokenPipeError):  # what was not flushed, no one will read
-            self.process.stdin.close()
+            self.requests.close()
 
     def _wait_for_start(self) -> None:
-        started = select.select([self.process.stdout], [], [], STARTING)[0] and self.process.stdout.readline()
+        started = select.select([self.replies], [], [], STARTING)[0] and self.replies.readline()
         if not started:
             raise RuntimeError(
                 f"a grading process did not start ({WORKER}): install math-verify for {sys.executable}, or use fewer "

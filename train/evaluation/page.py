@@ -119,7 +119,8 @@ def run_section(run: Run) -> str:
 def provenance(evaluations: Sequence[Evaluation], runs: Sequence[Run]) -> str:
     """Command, commit and versions of all."""
     rows = []
-    for name, facts in [(part.name, part.facts) for part in (*evaluations, *runs)]:
+    parts = [(e.name, e.facts) for e in evaluations] + [(run.name, run.facts) for run in runs]
+    for name, facts in parts:
         versions = ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items())
         commit = facts.get("commit") or facts.get("git_commit")
         command = facts.get("command")
@@ -134,8 +135,8 @@ def draw_curves(runs: Sequence[Run], path: Path) -> bool:
     panels: dict[str, list] = {}
     for i, run in enumerate(runs):
         for name, metrics in (CURVES | {HELDOUT: tuple(filter(None, [run.heldout]))}).items():
-            lines = [run.series(metric) for metric in metrics]
-            panels.setdefault(name, []).extend((f"C{i}", *line) for line in lines if line[0])
+            curves = [run.series(metric) for metric in metrics]
+            panels.setdefault(name, []).extend((f"C{i}", steps, values) for steps, values in curves if steps)
     panels = {name: lines for name, lines in panels.items() if lines}
     if not panels:
         return False
@@ -143,8 +144,8 @@ def draw_curves(runs: Sequence[Run], path: Path) -> bool:
     figure = Figure(figsize=(4 * columns, 3 * -(-len(panels) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
     for axis, (name, lines) in zip(axes, panels.items()):
-        for color, steps, values in lines:
-            axis.plot(steps, values, marker="." if len(steps) < 20 else None, color=color)
+        for color, at, heights in lines:
+            axis.plot(at, heights, marker="." if len(at) < 20 else None, color=color)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.grid(alpha=0.3)

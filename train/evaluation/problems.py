@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewards.answers import last_boxed
 from rewards.judges.templates import Template
-from rewards.preferences.rows import check_columns, load_rows
+from rewards.reading.sources import SUFFIXES, load_table
+from rewards.reading.table import Table
+from train.problems.answers import missing_answers
+from train.problems.columns import Columns
+from train.problems.reader import Item, read_problems
 from train.prompts import QWEN_MATH_SYSTEM_PROMPT
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
-PROBLEM_COLUMNS = ("problem", "question", "prompt")
-ANSWER_COLUMNS = ("answer", "final_answer", "solution")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ TEXT = {
     "boxed": "{problem}\n" + QWEN_MATH_SYSTEM_PROMPT + "\n",
     "none": "{problem}",
 }
+_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")  # of chat templates
 TEMPLATES = (*CHAT, *TEXT)
 
 
@@ -60,20 +64,21 @@ def load_benchmark(
     spec: str,
     folder: str | Path | None = None,
     limit: int | None = None,
-    problem_column: str | None = None,
-    answer_column: str | None = None,
+    **columns: str | None,
 ) -> tuple[str, list[Problem], list[str]]:
     """A benchmark's problems in their order.
 
     Args:
-        spec: a name of BENCHMARKS, or NAME=PLACE with a local file or a hub dataset (PLACE@SPLIT, default test).
+        spec: a name of BENCHMARKS, or NAME=PLACE with a local file or folder, or a dataset on the hub. PLACE@SPLIT
+            names its split (default test), PLACE@CONFIG:SPLIT its configuration too.
         folder: where files such as math500.jsonl lie; a named benchmark is read from there instead of the hub.
         limit: only so many, evenly spaced.
-        problem_column, answer_column: default the first that is there of PROBLEM_COLUMNS and ANSWER_COLUMNS. A list in
-            the answer column holds alternatives, GSM8K's "####" and a solution's last box are understood.
+        columns: problem_column, answer_column and the other settings of `train.problems.columns.Columns`, where the
+            reader would not find them by itself.
 
     Returns:
-        ``(name, problems, notes)``; a note tells how many rows were left out and why.
+        ``(name, problems, notes)``; the notes tell what was guessed, what is not shown to the model, and how many
+        rows were left out and why.
 
     Raises:
         FileNotFoundError: no such file.
@@ -90,33 +95,48 @@ def load_benchmark(
         place, split, config = source.hub, source.split, source.config
     elif "@" in place and not Path(place).exists():
         place, _, split = place.rpartition("@")
-    rows, notes = load_rows(place, split, config, limit)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    problem_column = problem_column or next((c for c in PROBLEM_COLUMNS if c in columns), PROBLEM_COLUMNS[0])
-    answer_column = answer_column or next((c for c in ANSWER_COLUMNS if c in columns), ANSWER_COLUMNS[0])
-    check_columns(rows, [problem_column, answer_column], place)
-    ids = [str(row["id"]) for row in rows if row.get("id") is not None]
-    if len(set(ids)) < len(rows):
-        ids = [f"{name}-{i}" for i in range(len(rows))]
-    problems = [
-        Problem(i, str(row.get(problem_column) or ""), gold_answers(row.get(answer_column), answer_column))
-        for i, row in zip(ids, rows)
-    ]
-    usable = [p for p in problems if p.problem.strip() and p.golds]
+        own = re.match(r"([^\[:]+):(.*)", split)  # a colon in brackets is that of a slice, test[:10]
+        config, split = (own[1], own[2]) if own else (None, split)
+    table = load_table(place, split, config, "NAME=PLACE@SPLIT or NAME=PLACE@CONFIG:SPLIT").limited(limit)
+    reading = read_problems(table, Columns.of(columns))
+    logger.info("%s: %s", name, reading.said)
+    if not reading.answered:
+        raise ValueError(missing_answers(table, reading.picked))
+    ids = _ids(name, table)
+    notes, usable = reading.notes, []
+    turns: Counter = Counter()
+    for identity, item in zip(ids, reading.items):
+        turns[item.single] += 1
+        if not (item.left_out or item.single):
+            usable.append(Problem(identity, item.problem, item.golds))
+    left = sum(bool(item.left_out) for item in reading.items)
+    several = [f"{name}: {n} prompts with {why} left out" for why, n in turns.items() if why]
     if not usable:
-        raise ValueError(f"{place}: no row has both {problem_column!r} and {answer_column!r}; name other columns")
-    if len(usable) < len(problems):
-        notes = [*notes, f"{name}: {len(problems) - len(usable)} rows without a problem or an answer left out"]
-    return name, usable, notes
+        raise ValueError(
+            f"{place}: no row has both a problem and an answer ({'; '.join((reading.said, *several, *notes))}); name "
+            "other columns: --problem_column, --answer_column"
+        )
+    if left:
+        notes = [*notes, f"{name}: {left} rows without a problem or an answer left out"]
+    return name, usable, [*notes, *several, *_templates(name, reading.items)]
 
 
-def gold_answers(value, column: str) -> tuple[str, ...]:
-    r"""The answers in a cell: a text, a number or a list of alternatives; of a solution its last ``\boxed{}``."""
-    texts = [str(v) for v in (value if isinstance(value, (list, tuple)) else [value]) if v is not None]
-    if column == "solution":
-        texts = [text if "####" in text else last_boxed(text) or "" for text in texts]
-    answers = [re.sub(r"(?<!\\)\$", "", text.rsplit("####", 1)[-1]).strip() for text in texts]
-    return tuple(dict.fromkeys(answer for answer in answers if answer))
+def _ids(name: str, table: Table) -> list[str]:
+    """The rows' own names, or their numbers where these are missing or repeat."""
+    own = next((column for column in ("id", "ID", "unique_id") if column in table.columns), None)
+    ids = [str(value) for value in table.column(own) if value is not None] if own else []
+    return ids if len(set(ids)) == len(table) else [f"{name}-{i}" for i in range(len(table))]
+
+
+def _templates(name: str, items: list[Item]) -> list[str]:
+    """Notes on what the evaluation's template does to ready prompts."""
+    systems = sum(isinstance(i.prompt, list) and bool(i.prompt) and i.prompt[0]["role"] == "system" for i in items)
+    marked = sum(isinstance(i.prompt, str) and any(mark in i.prompt for mark in _MARKS) for i in items)
+    said = {
+        systems: f"{name}: the template takes the place of {systems} system messages",
+        marked: f"{name}: {marked} prompts have the marks of a chat template already: --template none",
+    }
+    return [note for count, note in said.items() if count]
 
 
 def write_prompt(template: str, problem: str) -> str | list[dict[str, str]]:
@@ -130,7 +150,8 @@ def write_prompt(template: str, problem: str) -> str | list[dict[str, str]]:
         ValueError: a file without {problem}, or with other placeholders.
     """
     if template in CHAT:
-        system = [{"role": "system", "content": CHAT[template]}] if CHAT[template] else []
+        said = CHAT[template]
+        system = [{"role": "system", "content": said}] if said else []
         return [*system, {"role": "user", "content": problem}]
     if template in TEXT:
         return TEXT[template].replace("{problem}", problem)

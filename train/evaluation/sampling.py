@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import AutoPeftModelForCausalLM
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from rewards.frozen.encoding import encode_prompt
+from rewards.frozen.encoding import encode_prompt, template_end
 from rewards.frozen.loading import default_device, load_causal_lm
 from rewards.frozen.score_cache import adapter_files, hash_files, model_fingerprint, optional_file
 
@@ -85,13 +86,8 @@ def end_ids(tokenizer, config: GenerationConfig) -> set[int]:
     """Tokens that end a response: those that model and tokenizer declare, and the one that the chat template puts
     after an answer (a base model declares none for chats, and would write on after <|im_end|>)."""
     declared = config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])} - {None}
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "@@@"}]
-        after = tokenizer.apply_chat_template(messages, tokenize=False).rpartition("@@@")[2]
-        special = set(tokenizer.all_special_ids)
-        ends.update([i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special][:1])
-    return ends
+    declared = declared if isinstance(declared, list) else [declared]
+    return {tokenizer.eos_token_id, template_end(tokenizer), *declared} - {None}
 
 
 class TransformersSampler:
@@ -106,7 +102,11 @@ class TransformersSampler:
 
     def __init__(self, model: str, dtype: str = "auto", device: str | None = None, trust_remote_code: bool = False):
         if is_adapter(model):
-            settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": trust_remote_code}
+            settings: dict[str, Any] = {
+                "dtype": dtype,
+                "use_safetensors": True,
+                "trust_remote_code": trust_remote_code,
+            }
             merged = AutoPeftModelForCausalLM.from_pretrained(model, **settings).merge_and_unload()
             self.model = merged.to(default_device(device)).eval()
         else:
@@ -228,6 +228,7 @@ def sample(
     load: Callable[[], TransformersSampler | VLLMSampler],
     progress: bool = True,
     trust_remote_code: bool = False,
+    chat_template_kwargs: dict | None = None,
     **settings,
 ) -> list[dict]:
     """Draw what is missing in a file of samples, and return all of it.
@@ -239,6 +240,7 @@ def sample(
         load: called for the sampler if, and only if, something is missing.
         progress: show a progress bar, of responses.
         trust_remote_code: run Python code that comes with the tokenizer.
+        chat_template_kwargs: variables for the chat template, such as {"enable_thinking": False}.
         settings: further ones that a file is tied to, such as backend and dtype.
 
     Returns:
@@ -249,13 +251,16 @@ def sample(
     """
     path = Path(path)
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    encoded = [encode_prompt(tokenizer, prompt, chat_template_kwargs=chat_template_kwargs) for prompt in prompts]
+    if chat_template_kwargs:
+        settings["chat_template_kwargs"] = chat_template_kwargs
     facts = {"model": fingerprint(model), "prompts": _hash(json.dumps([list(ids), encoded])), **asdict(how)}
     check_settings(path.with_suffix(".settings.json"), facts | settings)
     done = (
         path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     )  # what follows the last line break is half a line
-    missing, whole = [], 0
+    missing: list[list[tuple[int, int, int]]] = []
+    whole = 0
     for batch in batches(ids, encoded, how):
         if not missing and whole + len(batch) <= len(done):
             whole += len(batch)

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from transformers import AutoTokenizer
 
 from rewards.endorm import EndoRM
-from rewards.frozen.encoding import encode_prompt
 from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.loading import load_causal_lm
 from rewards.frozen.score_cache import ScoreCache
@@ -108,7 +107,7 @@ class EndoRMScorer:
 
     def __call__(self, prompts: Mapping[str, str | list[dict]], rows: Sequence[dict]) -> np.ndarray:
         """(n,) rewards in nats of samples, given each problem's prompt. What was cut off is no complete response."""
-        encoded = {i: encode_prompt(self.tokenizer, prompt) for i, prompt in prompts.items()}
+        encoded = {i: self.reward.prompt_ids(prompt) for i, prompt in prompts.items()}
         responses = [row["token_ids"] for row in rows]
         scores = self.cache.score(self._base, [encoded[row["id"]] for row in rows], responses)
         return np.array([float(self.reward.values(s, row["finished"]).sum()) for s, row in zip(scores, rows)])

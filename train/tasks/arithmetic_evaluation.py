@@ -16,7 +16,7 @@ TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
 def read_prompts(path: Path, n: int) -> list[str]:
     """The first ``n`` prompts of a JSONL file with rows ``{"prompt": ...}``; all of them if it has fewer."""
     with path.open(encoding="utf-8") as lines:
-        prompts = [json.loads(line)["prompt"] for line in lines][:n]
+        prompts = [json.loads(line)["prompt"] for line in lines][: max(n, 0)]
     if not prompts:
         raise SystemExit(f"no prompts to evaluate: --n is {n} and the file is {path}")
     return prompts

@@ -82,7 +82,7 @@ def make_rehearsal_model(
 def read_texts(path: str | Path, fields: list[str]) -> Iterator[str]:
     """Yield the lines of a text file, or the named fields of each row of a JSON Lines file; either may be gzipped.
 
-    Raises FileNotFoundError, and ValueError for a row that is not a JSON object or a field that is text in no row.
+    Raises FileNotFoundError, and ValueError for a line that is not a JSON object or a field that is text in no row.
     """
     path = Path(path)
     if not path.is_file():
@@ -99,7 +99,10 @@ def read_texts(path: str | Path, fields: list[str]) -> Iterator[str]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number}: this is no JSON ({error}); mend or delete it") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {number}: expected a JSON object")
             keys |= row.keys()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
+from rewards.reporting.bars import draw_bars
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from rewards.reporting.tables import markdown_table, with_interval, write_between
@@ -87,19 +87,12 @@ def committed_table() -> str:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Accuracy of each policy by seed, sampled and greedy, as a PNG."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
     seeds = list(dict.fromkeys(r["seed"] for r in rows))
-    for axis, decoding in zip(figure.subplots(1, 2, sharey=True), DECODINGS):
-        for k, seed in enumerate(seeds):
-            found = [r for r in rows if (r["seed"], r["decoding"]) == (seed, decoding)]
-            places = [i + 0.25 * (k - (len(seeds) - 1) / 2) for i in range(len(found))]
-            errors = [[abs(r["accuracy"] - r["ci95"][side]) for r in found] for side in (0, 1)]
-            axis.bar(places, [r["accuracy"] for r in found], 0.22, yerr=errors, capsize=2, label=f"seed {seed}")
-        axis.set_xticks(range(len(POLICIES)), [p.replace(", ", "\n") for p in POLICIES], fontsize=8)
-        axis.set(title=decoding, ylim=(0, 1.05), ylabel="accuracy on held-out problems")
-        axis.grid(axis="y", alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=100)
+    panels = {
+        at: {s: [(r["accuracy"], r["ci95"]) for r in rows if (r["seed"], r["decoding"]) == (s, at)] for s in seeds}
+        for at in DECODINGS
+    }
+    draw_bars(panels, [p.replace(", ", "\n") for p in POLICIES], "accuracy on held-out problems", path)
 
 
 def main(argv: list[str] | None = None) -> None:

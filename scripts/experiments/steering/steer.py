@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from styles import CRITERIA, imitate_styles, style_of
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.frozen.encoding import encode_prompt
+from rewards.reporting.bars import draw_bars
 from rewards.reporting.intervals import wilson
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
@@ -86,22 +86,13 @@ def committed_table() -> str:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Shares of both styles by policy, a bar each seed, as a PNG."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
     policies = list(dict.fromkeys(r["policy"] for r in rows))
     seeds = list(dict.fromkeys(r["seed"] for r in rows))
-    for axis, style in zip(figure.subplots(1, 2, sharey=True), CRITERIA):
-        for k, seed in enumerate(seeds):
-            cells = [r[style] for r in rows if r["seed"] == seed]
-            places = [i + 0.25 * (k - (len(seeds) - 1) / 2) for i in range(len(cells))]
-            errors = [[abs(c["share"] - c["ci95"][side]) for c in cells] for side in (0, 1)]
-            axis.bar(places, [c["share"] for c in cells], 0.22, yerr=errors, capsize=2, label=f"seed {seed}")
-        axis.set_xticks(
-            range(len(policies)), [re.sub(",? (that|no|under) ", r"\n\1\n", p) for p in policies], fontsize=8
-        )
-        axis.set(title=f"{style} responses", ylim=(0, 1.05), ylabel="share, sampled")
-        axis.grid(axis="y", alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=100)
+    panels = {
+        f"{at} responses": {s: [(r[at]["share"], r[at]["ci95"]) for r in rows if r["seed"] == s] for s in seeds}
+        for at in CRITERIA
+    }
+    draw_bars(panels, [re.sub(",? (that|no|under) ", r"\n\1\n", p) for p in policies], "share, sampled", path)
 
 
 def main(argv: list[str] | None = None) -> None:

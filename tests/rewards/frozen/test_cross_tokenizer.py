@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rewards import CrossTokenizer, EndoRM, FrozenBase
 from rewards.frozen.cross_tokenizer import characters, spread
+from rewards.frozen.frozen_reward import end_token_ids
 
 EMOJI = "No 😀 naïve 汉字 Yes"
 
@@ -38,7 +39,7 @@ def base():
 def crossed(base, policy, **settings):
     """EndoRM of `base` with `word_tokenizer`, for ids of the policy's tokenizer."""
     rm = EndoRM(base, word_tokenizer(), **settings)
-    rm.across = CrossTokenizer(policy, rm.tokenizer)
+    rm.across = CrossTokenizer(policy, rm.tokenizer, end_token_ids(None, policy))
     return rm
 
 
@@ -87,7 +88,10 @@ def test_bytes_that_never_become_a_character_and_special_tokens():
 def test_equal_tokenizers_give_the_plain_rewards(base):
     plain, tokenizer = EndoRM(base, word_tokenizer(), discount=0.9), word_tokenizer()
     texts = ["Yes No", "A B A", " No"]
-    complete = [tokenizer(t)["input_ids"] + [tokenizer.eos_token_id] for t in texts]
+    end_of_chat = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    complete = [
+        tokenizer(t)["input_ids"] + [end] for t, end in zip(texts, [*[tokenizer.eos_token_id] * 2, end_of_chat])
+    ]
     ids = complete + [row[:-1] for row in complete]  # and cut off: the last V is the teacher's own
     prompts, texts = ["one", "two", CHAT] * 2, texts * 2
     expected = plain.per_token(prompts, texts, ids)

@@ -194,6 +194,30 @@ def test_what_is_sent(monkeypatch):
     assert "Authorization" not in plain_headers
 
 
+@pytest.mark.parametrize(
+    "settings, lent, sent",
+    [
+        ({}, {}, {"enable_thinking": False}),
+        ({}, {"enable_thinking": True, "date": "today"}, {"enable_thinking": False, "date": "today"}),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, {"date": "today"}, {"enable_thinking": True}),
+        (
+            {"chat_template_kwargs": {"a": 1, "b": 1}, "extra_body": {"chat_template_kwargs": {"b": 2}}},
+            {},
+            {"a": 1, "b": 2},
+        ),
+        ({"extra_body": {"seed": 1}}, {"date": "today"}, None),  # a server that may not know them
+        ({"extra_body": {"seed": 1}, "chat_template_kwargs": {"a": 1}}, {}, {"a": 1}),
+    ],
+)
+def test_variables_of_the_servers_chat_template(settings, lent, sent):
+    with serving(lambda body: listing(Yes=0.5, No=0.4)) as server:
+        verifier = GenerativeVerifier.from_pretrained("a/b", endpoint=server.url, **settings, **FAST)
+        verifier.asked_judge().lend_variables(lent)
+        verifier.score(["p"], ["r"])
+    ((*_, body),) = server.requests
+    assert body.get("chat_template_kwargs") == sent
+
+
 def stumbling(status, times, headers=None):
     """Fails the first `times` attempts of every question."""
     seen = {}

@@ -136,3 +136,20 @@ def test_system_prompts_come_from_files_and_go_into_the_prompts(tmp_path):
     assert with_system(asked, "Be long.").groups[0].prompt[0]["content"] == "Be long."
     assert len(with_system(asked, "Be long.").groups[0].prompt) == 2
     assert with_system(dsp.load(path, chat=False), "Be brief.").groups[0].prompt == "Be brief.\n\nquery 0"
+
+
+def test_the_headline_is_the_mean_of_the_diagonal_with_a_joint_interval(tmp_path):
+    comparisons = dsp.load(write(tmp_path / "rows.json", [made_up(n) for n in range(30)]))
+    views = dict.fromkeys(dsp.DOMAINS, comparisons)
+    rng = np.random.default_rng(0)
+    outcome = {domain: rng.integers(0, 2, len(comparisons)).astype(float) for domain in dsp.DOMAINS}
+    own = [dsp.summary(comparisons, outcome[domain], draws=1)["scores"][domain]["value"] for domain in dsp.DOMAINS]
+    found = dsp.headline(views, outcome, draws=4000)
+    assert found["value"] == pytest.approx(np.mean(own))
+
+    labels = comparisons.labels["domain"]
+    won = np.array(
+        [[outcome[d][(labels == d) & (comparisons.group == g)].mean() for d in dsp.DOMAINS] for g in range(30)]
+    )
+    draws = [won[rng.integers(0, 30, 30)].mean() for _ in range(4000)]
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.006)

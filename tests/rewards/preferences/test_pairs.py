@@ -113,7 +113,7 @@ def test_label_column_says_which_side_is_better(tmp_path):
     comparisons = pairs.load(**preset)
     assert [g.responses for g in comparisons.groups] == [["a", "b"], ["b", "a"]]
     assert comparisons.notes == [
-        "1 rows left out: no verdict",
+        "1 rows left out: ties",
         "1 rows repeat the prompt of another; intervals resample them together",
     ]
 
@@ -157,8 +157,9 @@ def test_unusable_rows_are_left_out_and_counted(tmp_path):
         {"chosen": said("c", USER), "rejected": said("r", USER)},
         {"chosen": said("c", USER), "rejected": said("r", USER, *said("and?"))},
     ]
-    assert load(tmp_path, rows).notes == ["1 rows left out: two conversations"]
-    with pytest.raises(ValueError, match="no comparison is left: 1 rows left out: two conversations"):
+    contradict = "1 rows left out: the histories of the responses contradict each other"
+    assert load(tmp_path, rows).notes == [contradict]
+    with pytest.raises(ValueError, match=f"no comparison is left: {contradict}"):
         load(tmp_path, rows[1:])
 
 
@@ -166,16 +167,50 @@ def test_unusable_rows_are_left_out_and_counted(tmp_path):
     "row, arguments, message",
     [
         (
-            {"query": "q", "chosen": "c", "rejected": "r"},
+            {"ask": "q", "chosen": "c", "rejected": "r"},
             {},
-            "no column 'prompt'; columns found: query, chosen, rejected",
+            "no column that asks, .* looked for prompt, question, .*; columns found: ask, chosen, .* --prompt_column",
+        ),
+        (
+            {"prompt": "q", "text": "c", "score": 1},
+            {},
+            "Name them by --prompt_column, --chosen_column and --rejected_",
+        ),
+        ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, {}, "no column 'chosen', 'rejected'"),
+        (
+            {"prompt": "q", "chosen": "[{'role': 'user', 'content': 'u'}]", "rejected": "r"},
+            {},
+            "1 rows left out: messages as Python writes them, .* save the table as Parquet or JSON Lines",
+        ),
+        (
+            {"prompt": "q", "completion": "c", "label": True},
+            {},
+            "one response with a label each, which makes no pairs",
+        ),
+        ({"prompt": "q", "chosen": "c", "rejected": "r"}, {"chosen": "won"}, "no column 'won'.*--chosen_column"),
+        ({"prompt": "q", "chosen": "c", "rejected": "r"}, {"label": "won"}, "no column 'won'.*--label_column"),
+        (
+            {"question": "q", "answer_0": "a", "answer_1": "b", "score_0": 1, "score_1": 0},
+            {"label": "score_0"},
+            "read as WebGPT, which judges by .* Leave --label_column out",
+        ),
+        ({"prompt": "q", "chosen": "c", "rejected": "r", "label": 1}, {"label": "label"}, "which says '1'"),
+        (
+            {"chosen": [{"role": "judge", "content": "c"}], "rejected": said("r", USER)},
+            {},
+            "column 'chosen': unknown role 'judge'; known: system, developer, user, human",
+        ),
+        (
+            {"chosen": [{"role": "user", "content": 3}], "rejected": "r"},
+            {},
+            "a message's content must be text; found 3",
         ),
         ({"prompt": "q", "better": "c"}, {}, "no column 'chosen', 'rejected'; columns found: prompt, better"),
         ({"chosen": said("c", USER), "rejected": said("r", USER)}, {"prompt": "q"}, "no column 'q'"),
         ({"prompt": "q", "chosen": "c", "rejected": "r"}, {"group": "src"}, "no column 'src'"),
         ({"prompt": "q", "chosen": [USER], "rejected": "r"}, {}, "must end with the assistant's"),
         ({"prompt": "q", "chosen": 3, "rejected": "r"}, {}, "column 'chosen' must hold text, chat messages or lists"),
-        ({"prompt": ["q"], "chosen": "c", "rejected": "r"}, {}, "column 'prompt' must hold text or messages"),
+        ({"prompt": [3], "chosen": "c", "rejected": "r"}, {}, "column 'prompt' must hold text or messages"),
         ({"prompt": [USER], "chosen": "c", "rejected": "r"}, {"chat": False}, "cannot be plain text: leave chat on"),
     ],
 )
@@ -195,12 +230,24 @@ def test_files_of_all_kinds_hold_the_same_rows(tmp_path):
     loaded = [pairs.load(str(tmp_path / name)).groups for name in ("a.jsonl", "a.json", "a.jsonl.gz", "a.parquet")]
     assert loaded[0] == loaded[1] == loaded[2] == loaded[3]
     assert loaded[0][2].responses == ["c\u20282", "r2", "s"]
+    (tmp_path / "a.tsv").write_text('prompt\tchosen\trejected\nWhich?\t"one\ntwo"\t007\n', encoding="utf-8-sig")
+    assert pairs.load(str(tmp_path / "a.tsv")).groups[0].responses == ["one\ntwo", "007"]
+
+
+def test_the_headline_is_the_accuracy_with_its_interval(tmp_path):
+    rows = [{"prompt": f"p{n}", "chosen": "c", "rejected": "r", "from": "ab"[n % 2]} for n in range(20)]
+    comparisons = load(tmp_path, rows, group="from")
+    outcome = np.arange(20) % 3 / 2
+    expected = pairs.summary(comparisons, outcome, draws=200)["scores"]["accuracy"]
+    assert pairs.headline({"": comparisons}, {"": outcome}, draws=200) == pytest.approx(expected)
 
 
 def test_bad_files_say_what_to_do(tmp_path):
     for name, text, error, message in (
         ("no.jsonl", None, FileNotFoundError, "no.jsonl is no file in"),
-        ("a.csv", "a,b", ValueError, "convert it to one of them"),
+        ("a.xlsx", "a,b", ValueError, "convert it to one of them"),
+        ("a.csv", "a,b", ValueError, "has no rows"),
+        ("b.csv", "a,b\n1,2,3\n", ValueError, "b.csv, line 2 has 3 fields where the first line names 2"),
         ("a.jsonl", '{"a": 1}\n{"a": ', ValueError, "a.jsonl, line 2 is not JSON"),
         ("b.json", "[1, 2]", ValueError, "must hold JSON objects"),
         ("c.jsonl", "", ValueError, "has no rows"),

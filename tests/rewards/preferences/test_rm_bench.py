@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import SHARED
 
-from rewards.preferences import outcomes, rm_bench
+from rewards.preferences import outcomes, pairs, rm_bench
 
 DATA = SHARED / "data"
 LEVELS = ("hard", "normal", "easy")
@@ -94,6 +94,7 @@ def test_real_rows_give_the_published_definition():
     path, rows = real_rows("rm_bench_no_math.jsonl.gz")
     comparisons = rm_bench.load(path)
     assert (len(comparisons.groups), len(comparisons)) == (798, 9 * 798)
+    assert len(pairs.load(path)) == 9 * 798
     summary = summarise(comparisons)
     scores, matrices = published_scores(rows)
     assert values(summary) == pytest.approx(scores, abs=1e-12)
@@ -145,6 +146,7 @@ def test_partial_math_gives_its_cells_and_nothing_more():
         sum(fake_score(r["prompt"], r["chosen"][i]) > fake_score(r["prompt"], r["rejected"][0]) for r in rows)
         for i in range(3)
     ]
+    assert len(comparisons) == len(pairs.load(path)) == 3 * 529
     assert summary["matrices"]["math"] == [[pytest.approx(w / 529), None, None] for w in wins]
     assert values(summary) == {}
     assert summary["complete_domains"] == []
@@ -207,8 +209,63 @@ def test_prompts_as_chat_or_text_and_limit(tmp_path):
 
 def test_another_file_is_refused_with_its_columns(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
-    with pytest.raises(ValueError, match="no column 'id', 'domain'; columns found: prompt, chosen, rejected"):
+    with pytest.raises(
+        ValueError, match="rows.jsonl, whose name .* no column 'domain'; columns found: prompt, chosen"
+    ):
         rm_bench.load(path)
+    with pytest.raises(ValueError, match="no column 'chosen', 'rejected'; columns found: prompt"):
+        rm_bench.load(write(tmp_path / "rows.jsonl", [{"prompt": "a"}]))
+
+
+def test_files_of_one_domain_each(tmp_path):
+    whole = write(
+        tmp_path / "total_dataset.json", [row(n, d) for n, d in enumerate(("chat", "math", "safety-refuse"))]
+    )
+    for n, domain in enumerate(("chat", "math", "safety-refuse")):
+        rows = [{k: v for k, v in row(n, domain).items() if k not in ("id", "domain")}]
+        path = write(tmp_path / f"{domain}_filtered.json", rows)
+        alone = rm_bench.load(path)
+        assert alone.labels["subdomain"].tolist() == [domain] * 9
+        said = f"1 rows of {domain}_filtered.json name no domain: read as {domain}, with which the file's name begins"
+        assert alone.notes == [said]
+    together, total = rm_bench.load(str(tmp_path)), rm_bench.load(whole)
+    assert [(g.prompt, g.responses) for g in together.groups] == [(g.prompt, g.responses) for g in total.groups]
+    for name, values in total.labels.items():
+        assert together.labels[name].tolist() == values.tolist()
+    assert together.notes[0] == f"files of {tmp_path.name} that are not of one domain, not read: total_dataset.json"
+
+
+def test_a_folder_without_files_of_domains_says_what_it_has(tmp_path):
+    with pytest.raises(FileNotFoundError, match="begins with one of chat, math, code, safety.* files found: none"):
+        rm_bench.load(str(tmp_path))
+    write(tmp_path / "total_dataset.json", [row(0, "chat")])
+    with pytest.raises(FileNotFoundError, match="files found: total_dataset.json. Name one of them by --data"):
+        rm_bench.load(str(tmp_path))
+
+
+def test_a_table_shows_the_domains_that_are_there(tmp_path):
+    pooled = [f"pooled_{level}" for level in rm_bench.LEVELS]
+    for domains, shown in (
+        (("code", "safety-refuse"), ["code_average", "safety_average", *pooled]),
+        (("chat", "math", "code", "safety-response"), rm_bench.COLUMNS),
+    ):
+        comparisons = rm_bench.load(write(tmp_path / "rows.jsonl", [row(n, d) for n, d in enumerate(domains)]))
+        assert rm_bench.columns({"judge": summarise(comparisons)}) == shown
+    partial = rm_bench.load(write(tmp_path / "rows.jsonl", [row(0, "math", rejected=["wrong", None, None])]))
+    assert rm_bench.columns({"judge": summarise(partial)}) == ["math_average"]
+
+
+def test_the_headline_is_the_official_average_or_the_pooled_one(tmp_path):
+    for domains, name in (
+        (("chat", "math", "code", "safety-refuse"), "official_average"),
+        (("chat",), "pooled_average"),
+    ):
+        rows = [row(f"{domain}{n}", domain) for domain in domains for n in range(20)]
+        comparisons = rm_bench.load(write(tmp_path / "rows.jsonl", rows))
+        outcome = outcomes(comparisons, fake_scores(comparisons))
+        expected = rm_bench.summary(comparisons, outcome, draws=200)["scores"][name]
+        assert rm_bench.headline({"": comparisons}, {"": outcome}, draws=200) == pytest.approx(expected)
+        assert expected["low"] < expected["value"] < expected["high"]
 
 
 def test_difference_of_two_judges_is_the_difference_of_their_scores(tmp_path):

@@ -25,6 +25,7 @@ def scale(output, **changes):
     return load_script("bench_scaling").main(argv)
 
 
+@pytest.mark.slow
 def test_scaling_writes_every_point_with_fits_and_a_figure(tmp_path, capsys):
     path = tmp_path / "new" / "scaling.json"
     scale(path)
@@ -39,6 +40,7 @@ def test_scaling_writes_every_point_with_fits_and_a_figure(tmp_path, capsys):
     assert "vocabulary" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the memory of the process is counted without a GPU")
 def test_scaling_fails_where_logits_of_all_states_exist(tmp_path, capsys, monkeypatch):
     def naive(self, prompts, responses):

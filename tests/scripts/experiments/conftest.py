@@ -3,16 +3,11 @@
 import shutil
 
 import pytest
-import torch
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny tensors on busy cores: several threads would only wait for each other. Restored for the other modules."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _every_experiment_takes_one_thread(one_thread):
+    """Their models are tiny."""
 
 
 @pytest.fixture

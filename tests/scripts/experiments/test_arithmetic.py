@@ -3,15 +3,11 @@
 import json
 import re
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts import load_script
-from train.tasks.arithmetic import build_tokenizer, prompt_index, solve
-from train.tasks.arithmetic_evaluation import complete, read_prompts
-from train.tasks.arithmetic_model import demonstrations, imitate_expert
 
 make_base, evaluate = load_script("make_base"), load_script("evaluate_arithmetic")
 LOG_HISTORY = [
@@ -47,31 +43,6 @@ def test_base_reloads_with_the_right_special_tokens_and_the_same_weights_for_a_s
     twin = AutoModelForCausalLM.from_pretrained(demo / "policy")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
     assert [len((demo / "data" / f"{s}.jsonl").read_text().splitlines()) for s in ("train", "heldout")] == [30, 20]
-
-
-def test_training_lowers_the_loss_of_the_response():
-    tokenizer = build_tokenizer()
-    nothing, losses = np.array([], dtype=int), []
-    for steps in (1, 40):
-        model = imitate_expert(tokenizer, nothing, steps=steps, hidden=32, layers=1, batch_size=64, error=0.0)
-        ids, labels = demonstrations(256, np.random.default_rng(5), nothing, tokenizer, error=0.0)
-        with torch.no_grad():
-            losses.append(model(input_ids=ids, labels=labels).loss.item())
-    assert losses[1] < losses[0] - 0.3
-
-
-def test_demonstrations_are_solved_prompts_with_loss_on_response_and_end_only():
-    tokenizer, rng = build_tokenizer(), np.random.default_rng(0)
-    heldout = np.arange(0, 8_000_000)
-    ids, labels = demonstrations(200, rng, heldout, tokenizer, error=0.0)
-    assert ids.shape == labels.shape == (200, 15)
-    assert (labels[:, :10] == -100).all()
-    assert torch.equal(labels[:, 10:], ids[:, 10:])
-    assert (ids[:, -1] == tokenizer.eos_token_id).all()
-    for row in ids:
-        text = tokenizer.decode(row, skip_special_tokens=True)
-        assert text[10:] == solve(text[:10])
-        assert prompt_index(text[:10]) >= 8_000_000
 
 
 def test_evaluation_end_to_end(demo, tmp_path, capsys):
@@ -114,31 +85,6 @@ def test_missing_input_is_named_with_its_remedy(demo, tmp_path, missing, remedy)
         evaluate.main(arguments(tmp_path, tmp_path / "out"))
 
 
-class ScriptedModel:
-    """Stands in for a model: ``generate`` appends the given rows of token ids."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, rows):
-        self.rows = torch.tensor(rows)
-
-    def generate(self, input_ids, **kwargs):
-        self.kwargs = kwargs
-        return torch.cat([input_ids, self.rows], dim=1)
-
-
-def test_lengths_count_the_end_token_and_sampling_is_not_cut():
-    tokenizer = build_tokenizer()
-    digit = tokenizer.convert_tokens_to_ids("3")
-    model = ScriptedModel([[digit, digit, 1, 0], [1, 0, 0, 0], [digit] * 4])
-    texts, lengths = complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.3)
-    assert texts == ["33", "", "3333"]
-    assert lengths == [3, 1, 4]
-    assert (model.kwargs["temperature"], model.kwargs["top_k"], model.kwargs["top_p"]) == (0.3, 0, 1.0)
-    complete(model, tokenizer, ["7+5-3+8*2="] * 3, temperature=0.0)
-    assert model.kwargs["do_sample"] is False
-
-
 def row(accuracy, low, high):
     return {"accuracy": accuracy, "ci95": [low, high]}
 
@@ -176,12 +122,3 @@ def test_figure_marks_missing_series_and_prefers_the_exact_kl_name(tmp_path, mon
     assert [line.get_ydata()[0] for line in accuracy.lines] == [0.5, 0.53, 1.0]
     assert kl.lines[0].get_ydata().tolist() == [0.2]
     assert [text.get_text() for text in length.texts] == ["not logged"]
-
-
-def test_reading_prompts_takes_the_first_n_and_refuses_none(tmp_path):
-    path = tmp_path / "p.jsonl"
-    path.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in "abc"))
-    assert read_prompts(path, 2) == ["a", "b"]
-    assert read_prompts(path, 9) == ["a", "b", "c"]
-    with pytest.raises(SystemExit, match="no prompts"):
-        read_prompts(path, 0)

@@ -11,6 +11,7 @@ from scripts import load_script
 RESULTS = ROOT / "scripts/experiments/distillation/results/results.json"
 
 
+@pytest.mark.slow
 def test_distill_demo(no_training, tmp_path, capsys):
     script = load_script("distill")
     runs = no_training(script)

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 import torch
 from styles import CRITERIA, imitate_styles, style_of, styled_demonstrations
 from tiny_models import ROOT
@@ -20,6 +21,7 @@ def test_styles():
     assert {style_of(r) for r in ("", "297", "29745", "=2974", "2=9=7=4", "=2=9=7", "2974=", "x974")} == {None}
 
 
+@pytest.mark.slow
 def test_demonstrations_are_right_in_both_styles_and_read_the_criterion_half_of_the_time():
     tokenizer, (_, heldout) = build_tokenizer(), split_indices(10, 20_000, seed=0)
     ids, labels = styled_demonstrations(400, np.random.default_rng(0), np.sort(heldout), tokenizer, error=0.0)
@@ -46,6 +48,7 @@ def test_the_criterion_survives_its_way_through_the_reward():
     assert tokenizer.decode(encode_prompt(tokenizer, "7+5-3+8*2=", CRITERIA["terse"])) == "4=7+5-3+8*2="
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     tokenizer, nothing = build_tokenizer(), np.array([], dtype=int)
     losses = []
@@ -57,6 +60,7 @@ def test_training_lowers_the_loss():
     assert losses[1] < losses[0] - 0.3
 
 
+@pytest.mark.slow
 def test_steer_demo(no_training, tmp_path, capsys):
     script = load_script("steer")
     runs = no_training(script)

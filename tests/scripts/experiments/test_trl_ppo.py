@@ -28,6 +28,7 @@ def compare():
     return load_script("compare_trl_ppo")
 
 
+@pytest.mark.slow
 def test_all_trainers_get_the_same_and_finished_runs_stay(compare, demo, tmp_path, monkeypatch, capsys):
     """In place of a training, the model it starts from is its result."""
     stages = []

@@ -48,6 +48,7 @@ def test_response_figures():
     np.testing.assert_allclose(figures["repetition"], [0, 8 / 9, 0, 3 / 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problems, samples", [(30, 16), (60, 1)])
 def test_intervals_cover_what_they_promise(problems, samples):
     rng = np.random.default_rng(0)
@@ -59,6 +60,7 @@ def test_intervals_cover_what_they_promise(problems, samples):
     assert abs(hits / trials - 0.95) <= 0.02
 
 
+@pytest.mark.slow
 def test_the_interval_of_an_average_covers_too():
     rng = np.random.default_rng(1)
     sizes, means, hits = (30, 30, 60), (0.2, 0.5, 0.7), 0

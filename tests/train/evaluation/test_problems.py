@@ -7,7 +7,9 @@ import pytest
 from tiny_models import SHARED
 
 from rewards.frozen.encoding import encode_prompt
-from train.evaluation.problems import gold_answers, load_benchmark, write_prompt
+from rewards.reading.table import Table
+from train.evaluation import problems
+from train.evaluation.problems import load_benchmark, write_prompt
 
 DATA = SHARED / "data"
 
@@ -19,25 +21,6 @@ def write(path, rows):
     else:
         path.write_text(text)
     return path
-
-
-@pytest.mark.parametrize(
-    ("value", "column", "golds"),
-    [
-        ("5", "answer", ("5",)),
-        (27.0, "answer", ("27.0",)),
-        (["1", "1", " 2 "], "answer", ("1", "2")),
-        ("text\n#### 72", "answer", ("72",)),
-        ("$69$,$84$", "final_answer", ("69,84",)),
-        (r"\$5", "answer", (r"\$5",)),
-        (r"then \boxed{3} and \boxed{4}", "solution", ("4",)),
-        ("steps #### 72", "solution", ("72",)),
-        ("no box", "solution", ()),
-        (None, "answer", ()),
-    ],
-)
-def test_gold_answers(value, column, golds):
-    assert gold_answers(value, column) == golds
 
 
 def test_own_file_with_its_columns(tmp_path):
@@ -60,7 +43,7 @@ def test_errors_name_the_fix(tmp_path):
     with pytest.raises(FileNotFoundError, match="math500=FILE"):
         load_benchmark("math500", tmp_path)
     path = write(tmp_path / "a.jsonl", [{"text": "?", "answer": "1"}])
-    with pytest.raises(ValueError, match="no column 'problem'; columns found: text, answer"):
+    with pytest.raises(ValueError, match="problem, question, .*columns found: text, answer.*--problem_column text"):
         load_benchmark(f"a={path}")
     with pytest.raises(ValueError, match="name other columns"):
         load_benchmark(f"b={write(tmp_path / 'b.jsonl', [{'problem': '', 'answer': '1'}])}")
@@ -100,3 +83,33 @@ def test_the_real_files():
         _, problems, notes = load_benchmark(name, DATA)
         assert (len(problems), notes) == (size, [])
         assert len({p.id for p in problems}) == size
+
+
+def test_splits_and_configurations_of_a_place(tmp_path, monkeypatch):
+    asked = []
+
+    def load_table(place, split, config, choose):
+        asked.append((place, split, config))
+        return Table(place, [{"question": "1+1?", "answer": 2}])
+
+    monkeypatch.setattr(problems, "load_table", load_table)
+    specs = ("gsm8k", "own=a/b", "own=a/b@train", "own=a/b@main:test", "own=a/b@main:test[:5]", "own=a/b@test[2:5]")
+    assert [load_benchmark(spec)[1][0].golds for spec in specs] == [("2",)] * len(specs)
+    splits = [("test", None), ("train", None), ("test", "main"), ("test[:5]", "main"), ("test[2:5]", None)]
+    assert asked == [("openai/gsm8k", "test", "main"), *(("a/b", *split) for split in splits)]
+
+
+def test_a_split_that_is_not_there(tmp_path):
+    write(tmp_path / "train.jsonl", [{"problem": "1?", "answer": "1"}])
+    with pytest.raises(
+        ValueError, match="no split 'test', but train. Choose with NAME=PLACE@SPLIT or NAME=PLACE@CONFIG:"
+    ):
+        load_benchmark(f"own={tmp_path}")
+    assert len(load_benchmark(f"own={tmp_path}@train")[1]) == 1
+
+
+def test_prompts_that_are_rendered_already_are_told(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"prompt": "<|im_start|>user\n1?<|im_end|>", "answer": "1"}])
+    assert load_benchmark(f"a={path}")[2] == [
+        "a: 1 prompts have the marks of a chat template already: --template none"
+    ]
