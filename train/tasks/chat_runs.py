@@ -1,0 +1,146 @@
+"""Runs of a real chat model on a task with short answers: trained by the entry scripts, measured, one JSON file a run.
+
+A run that has its file is not made again, and one that was killed goes on where its samples end, so a table can grow
+over hours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from rewards.reporting.record import record
+from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from train.tasks.chat_evaluation import evaluate_chat
+from train.tasks.chat_tasks import TASKS, read_rows
+
+STEPS = 4  # optimizer steps that the recipes take with one rollout
+ONLY_PPO = ("reward_placement", "kl_coef", "gamma", "lam")
+CURVES = {  # name in a run's file: metric of the training's log
+    "reward": "reward",
+    "accuracy": "rewards/accuracy/mean",
+    "tokens": "completions/mean_length",
+    "ended": "completions/eos_rate",
+    "kl": "kl/k1",
+    "entropy": "entropy",
+    "explained": "critic/explained_variance",
+    "heldout_accuracy": "eval_rewards/accuracy/mean",
+    "heldout_tokens": "eval_completions/mean_length",
+}
+
+
+@dataclass(frozen=True)
+class ChatRun:
+    """What one training is.
+
+    Attributes:
+        name: of its row.
+        rewards: as a recipe's `rewards`; "majority", "accuracy" and "format" stand for the task's own.
+        algorithm: "ppo" or "grpo".
+        fields: of the recipe, in place of its own.
+        frozen: run whose policy is where this one starts, and is its frozen base too.
+    """
+
+    name: str
+    rewards: Sequence[Mapping] = ({"name": "endorm"},)
+    algorithm: str = "ppo"
+    fields: Mapping = field(default_factory=dict)
+
+    def recipe(self, task: str, seed: int, rollouts: int, model: Path, data: Path, output: Path) -> dict:
+        """The whole recipe: that of configs/demo with this run's changes."""
+        own = TASKS[task]
+        named = {"majority": {"name": own.majority}, "accuracy": {"name": own.accuracy, "as": "label"}}
+        named["format"] = {"name": "format_only", "pattern": own.format}
+        recipe = yaml.safe_load(Path(f"configs/demo/capitals_{self.algorithm}.yaml").read_text(encoding="utf-8"))
+        rewards = [{**reward, **named.get(str(reward["name"]), {})} for reward in self.rewards]
+        recipe = {key: value for key, value in recipe.items() if key not in ("reward_funcs", "reward_weights")}
+        return recipe | {
+            "model_name_or_path": str(model),
+            "dataset_name": str(data / "train.jsonl"),
+            "heldout_name": str(data / "heldout.jsonl"),
+            "rewards": [*rewards, {"name": own.accuracy, "as": "accuracy", "weight": 0.0}],  # logged, not learned from
+            "metric_for_best_model": "rewards/accuracy/mean",
+            "max_completion_length": own.max_tokens,
+            "max_steps": STEPS * rollouts,
+            "output_dir": str(output),
+            "seed": seed,
+            **self.fields,
+        }
+
+
+def measure(
+    name: str, model: Path, task: str, data: Path, folder: Path, seed: int, dtype: str, n: int | None = None
+) -> dict[str, list[dict]]:
+    """Accuracies (`evaluate_chat`) on held-out questions and, sampled and greedy, on as many of training."""
+    own, found = TASKS[task], {}
+    for side, decodings in (("heldout", ("sampled", "greedy", "low_temperature")), ("train", ("sampled", "greedy"))):
+        rows = read_rows(data / f"{side}.jsonl", n)
+        rows = rows[: len(read_rows(data / "heldout.jsonl", n))]
+        found[side] = evaluate_chat(name, model, own, rows, folder / side, seed, dtype, decodings)
+    return found
+
+
+def curves(history: Sequence[Mapping]) -> dict[str, list]:
+    """The logged metrics of a training that `CURVES` names, each as its steps and its values."""
+    found = {}
+    for name, metric in CURVES.items():
+        points = [(row["step"], round(row[metric], 5)) for row in history if row.get(metric) is not None]
+        if points:
+            found[name] = [list(column) for column in zip(*points)]
+    return found
+
+
+def make_run(
+    run: ChatRun, task: str, seed: int, rollouts: int, model: Path, output: Path, dtype: str, keep: bool = False
+) -> dict:
+    """One run's file, made if it is not there yet.
+
+    Args:
+        model: folder of the base, or its hub name.
+        output: of the experiment; the run's folder, the task's questions and `runs/` with the files lie in it.
+        dtype: of the weights in evaluation.
+        keep: the trained weights, half a gigabyte, which are removed otherwise.
+    """
+    label = f"{task}_{run.name.replace(' ', '_').replace(',', '')}_seed{seed}"
+    file, folder, data = output / "runs" / f"{label}.json", output / label, output / "data" / task
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    if not (data / "heldout.jsonl").is_file():
+        TASKS[task].write_splits(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = run.recipe(task, seed, rollouts, model, data, folder / "policy")
+    start = time.time()
+    if not (folder / "policy/trainer_state.json").is_file():  # written last
+        path = folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        command = [*LAUNCH_ONE, f"train/{run.algorithm}_endorm.py", "--config", str(path)]
+        run_stage(command, folder / "log.txt", threads=None)
+    trained = time.time() - start
+    found = measure(run.name, folder / "policy", task, data, folder / "samples", seed, dtype)
+    history = json.loads((folder / "policy/trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    facts = {
+        "name": run.name,
+        "task": task,
+        "seed": seed,
+        "algorithm": run.algorithm,
+        "rollouts": rollouts,
+        "rewards": recipe["rewards"],
+        "fields": dict(run.fields),
+        **found,
+        "curves": curves(history),
+        "seconds": {"training": round(trained), "evaluation": round(time.time() - start - trained)},
+    } | record(argv=sys.argv)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    if not keep:
+        for weights in (folder / "policy").glob("*.safetensors"):
+            weights.unlink()
+        shutil.rmtree(folder / "policy/critic", ignore_errors=True)
+    return facts
