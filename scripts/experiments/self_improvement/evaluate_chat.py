@@ -141,9 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     text = f"{table(policies)}\n{sentence}\n\n{examples(compared)}"
     text += f"\nlens.html shows what each token earns in both responses to: {shown}\n" if shown else ""
     (args.output / "results.md").write_text(text, encoding="utf-8")
-    print(
-        f"{text}\nWrote results.json, results.md, training.png and lens.html to {args.output} ({results['seconds']:.0f} s)"
-    )
+    print(f"{text}\nresults.json, results.md, training.png, lens.html: {args.output} ({results['seconds']:.0f} s)")
 
 
 if __name__ == "__main__":
