@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from train.tasks.chat_evaluation import evaluate_chat
 from train.tasks.chat_tasks import TASKS, read_rows
 
+BASE = "base"
 STEPS = 4  # optimizer steps that the recipes take with one rollout
-ONLY_PPO = ("reward_placement", "kl_coef", "gamma", "lam")
 CURVES = {  # name in a run's file: metric of the training's log
     "reward": "reward",
     "accuracy": "rewards/accuracy/mean",
@@ -45,7 +44,6 @@ class ChatRun:
         rewards: as a recipe's `rewards`; "majority", "accuracy" and "format" stand for the task's own.
         algorithm: "ppo" or "grpo".
         fields: of the recipe, in place of its own.
-        frozen: run whose policy is where this one starts, and is its frozen base too.
     """
 
     name: str
@@ -85,6 +83,20 @@ def measure(
         rows = rows[: len(read_rows(data / "heldout.jsonl", n))]
         found[side] = evaluate_chat(name, model, own, rows, folder / side, seed, dtype, decodings)
     return found
+
+
+def make_base(task: str, seed: int, model: Path, output: Path, dtype: str) -> dict:
+    """The base's own file, which runs are compared with: the same questions and seed of the sampling as theirs."""
+    file, data = output / "runs" / f"{task}_{BASE}_seed{seed}.json", output / "data" / task
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    if not (data / "heldout.jsonl").is_file():
+        TASKS[task].write_splits(data)
+    found = measure(BASE, model, task, data, output / f"{task}_{BASE}_seed{seed}", seed, dtype)
+    facts = {"name": BASE, "task": task, "seed": seed, "model": str(model), **found} | record()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    return facts
 
 
 def curves(history: Sequence[Mapping]) -> dict[str, list]:
@@ -136,7 +148,7 @@ def make_run(
         **found,
         "curves": curves(history),
         "seconds": {"training": round(trained), "evaluation": round(time.time() - start - trained)},
-    } | record(argv=sys.argv)
+    } | record()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     if not keep:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class ChatTask:
     max_tokens: int
     format: str = r"^[A-Z][^.!?\n]{2,150}\.$"
 
-    def is_correct(self, row: dict, response: str) -> bool:
+    def is_correct(self, row: Mapping, response: str) -> bool:
         """Whether a response gives the row's answer."""
         return self.answer_of(question_of(row["prompt"]), response) == row["answer"]
 

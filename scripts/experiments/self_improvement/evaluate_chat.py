@@ -64,7 +64,7 @@ def pairs(task: ChatTask, rows: Sequence[Mapping], before: Path, after: Path) ->
     texts = first(before), first(after)
     found = []
     for i, row in enumerate(rows):
-        right = [task.is_correct(dict(row), side[i]) for side in texts]
+        right = [task.is_correct(row, side[i]) for side in texts]
         found.append({"question": question_of(row["prompt"]), "before": texts[0][i], "after": texts[1][i]})
         found[-1] |= {"before_right": right[0], "after_right": right[1]}
     return found

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rewards.reporting.intervals import bootstrap_mean, student
-from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, with_interval, write_between
-from train.tasks.chat_runs import ChatRun, make_run, measure
+from train.tasks.chat_evaluation import MAJORITY
+from train.tasks.chat_runs import BASE, ChatRun, make_base, make_run
+from train.tasks.chat_tables import cell, draw_curves, gain, over_seeds, verdict
 from train.tasks.chat_tasks import TASKS
 
 SCRIPT = Path(__file__).resolve()
@@ -38,90 +38,43 @@ RUNS = {
         ChatRun("random PPO", [{"name": "random"}]),
     )
 }
-BASE = "base"
-
-
-def make_base(task: str, seed: int, args: argparse.Namespace) -> dict:
-    """The base's own file: the same questions and the same seeds of the sampling as the runs'."""
-    file = args.output / "runs" / f"{task}_{BASE}_seed{seed}.json"
-    if not file.is_file():
-        data = args.output / "data" / task
-        if not (data / "heldout.jsonl").is_file():
-            TASKS[task].write_splits(data)
-        found = measure(BASE, args.model, task, data, args.output / f"{task}_{BASE}_seed{seed}", seed, args.dtype)
-        facts = {"name": BASE, "task": task, "seed": seed, "model": str(args.model), **found} | record()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def cell(run: Mapping, side: str, decoding: str, value: str = "accuracy"):
-    """One figure of a run's file."""
-    return next(row[value] for row in run[side] if row["decoding"] == decoding)
-
-
-def over_seeds(runs: Sequence[Mapping], side: str, decoding: str) -> str:
-    """Mean accuracy with an interval: over seeds where there are several, else of the questions."""
-    values = [cell(run, side, decoding) for run in runs]
-    if len(values) > 1:
-        return with_interval(*student(values))
-    return with_interval(values[0], *cell(runs[0], side, decoding, "ci95"))
-
-
-def gain(runs: Sequence[Mapping], bases: Sequence[Mapping], decoding: str, over: str) -> tuple[float, float, float]:
-    """Held-out accuracy of runs minus that of their bases, paired by question, with a bootstrap over questions."""
-    pairs = [
-        (cell(r, "heldout", decoding, "per_question"), cell(b, "heldout", over, "per_question"))
-        for r, b in zip(runs, bases, strict=True)
-    ]
-    mean, ends = bootstrap_mean(np.mean([np.subtract(*pair) for pair in pairs], axis=0)[:, None])
-    return float(mean[0]), float(ends[0, 0]), float(ends[0, 1])
+PANELS = {
+    "accuracy": "accuracy of the rollouts",
+    "tokens": "tokens of a response",
+    "kl": "KL to the base, nats a token",
+}
 
 
 def committed_table() -> str:
-    """The README's tables, one a task, from the files in results/."""
+    """The README's tables, two a task, from the files in results/."""
     files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*_seed*.json"))]
-    return "\n".join(
-        f"### {task.replace('_', ' ').capitalize()}\n\n{task_table(task, files)}"
-        for task in TASKS
-        if any(run["task"] == task for run in files)
-    )
+    tasks = [task for task in TASKS if any(run["task"] == task for run in files)]
+    return "\n".join(f"### {task.replace('_', ' ').capitalize()}\n\n{task_tables(task, files)}" for task in tasks)
 
 
-def task_table(task: str, files: Sequence[Mapping]) -> str:
-    """A row for each reward of one task; differences are from the base with the same seed of the sampling."""
+def task_tables(task: str, files: Sequence[Mapping]) -> str:
+    """Accuracies on held-out questions, and what else there is to know, a row for each reward of one task.
+    Differences are from the base with the same seed of the sampling."""
     bases = {run["seed"]: run for run in files if run["task"] == task and run["name"] == BASE}
-    rows = []
+    accuracies, looks = [], []
     for name in (BASE, *RUNS):
         runs = [run for run in files if run["task"] == task and run["name"] == name and run["seed"] in bases]
         if not runs:
             continue
-        accuracies = [over_seeds(runs, "heldout", d) for d in ("sampled", "low_temperature", "greedy")]
-        trained = [over_seeds(runs, "train", d) for d in ("sampled", "greedy")]
         own = [bases[run["seed"]] for run in runs]
-        differences = [
-            with_interval(*gain(runs, own, *pair), "+.3f") for pair in (("greedy", "greedy"), ("sampled", "greedy"))
-        ]
-        looks = [
-            np.mean([cell(run, "heldout", "sampled", key) for run in runs])
-            for key in ("mean_tokens", "ended", "first_sentence")
-        ]
+        row = [name, len(runs), *(over_seeds(runs, "heldout", d) for d in ("sampled", "low_temperature", "greedy"))]
+        row += [over_seeds(runs, "heldout", MAJORITY)]
+        same = "" if name == BASE else with_interval(*gain(runs, own, "greedy", "greedy"), "+.3f")
+        accuracies.append([*row, same, "" if name == BASE else verdict(runs, own)])
+        row = [name, *(over_seeds(runs, "train", d) for d in ("sampled", "greedy"))]
+        for key, form in (("first_sentence", ".3f"), ("mean_tokens", ".1f"), ("ended", ".2f")):
+            row.append(format(np.mean([cell(run, "heldout", "sampled", key) for run in runs]), form))
         kl = [run["curves"]["kl"][1][-1] for run in runs if "kl" in run.get("curves", {})]
-        last = f"{np.mean(kl):.2f}" if kl else ""
-        rows.append(
-            [
-                name,
-                len(runs),
-                *accuracies,
-                *(differences if name != BASE else ["", ""]),
-                *trained,
-                *(f"{x:.2f}" for x in looks),
-                last,
-            ]
-        )
-    headings = ["reward", "seeds", "sampled", "T = 0.3", "greedy", "greedy − base's greedy", "sampled − base's greedy"]
-    headings += ["sampled, trained", "greedy, trained", "tokens", "ended", "first sentence", "KL a token"]
-    return markdown_table(headings, rows)
+        looks.append([*row, f"{np.mean(kl):.2f}" if kl else ""])
+    headings = ["held-out questions", "seeds", "sampled", "T = 0.3", "greedy", MAJORITY, "greedy − base's greedy"]
+    first = markdown_table([*headings, "verdict"], accuracies)
+    headings = ["", "trained questions, sampled", "trained questions, greedy", "held out, first sentence alone"]
+    return first + "\n" + markdown_table([*headings, "tokens", "ended", "KL, nats a token"], looks)
 
 
 def main() -> None:
@@ -145,13 +98,16 @@ def main() -> None:
     files = []
     for task, name, seed in tqdm(jobs, desc="runs"):
         if name == BASE:
-            files.append(make_base(task, seed, args))
+            files.append(make_base(task, seed, args.model, args.output, args.dtype))
         else:
             how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models)
             files.append(make_run(RUNS[name], task, seed, *how))
-    text = "\n".join(f"{task}\n\n{task_table(task, files)}" for task in args.tasks)
+    text = "\n".join(f"{task}\n\n{task_tables(task, files)}" for task in args.tasks)
     (args.output / "results.md").write_text(text, encoding="utf-8")
-    print(f"{text}\nOne JSON file a run in {args.output / 'runs'}, and results.md beside it")
+    for task in args.tasks:
+        curves = {name: [f for f in files if f["task"] == task and f["name"] == name] for name in args.runs}
+        draw_curves(curves, PANELS, args.output / f"{task}.png")
+    print(f"{text}\n{args.output}: results.md, TASK.png, and one JSON file a run in runs/")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""The settings that the paper leaves unsaid, one at a time, on a real chat model: which learn, and which collapse.
+
+    python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct
+    python scripts/experiments/settings/settings.py --seeds 0
+
+Each run is PPO or GRPO with EndoRM by the recipe of the demo with one thing changed, takes about five minutes of two
+cores and ends as one JSON file in OUTPUT/runs. A run that has its file is not made again: killed and started again,
+the experiment goes on.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rewards.reporting.tables import markdown_table, with_interval, write_between
+from train.tasks.chat_runs import BASE, ChatRun, make_base, make_run
+from train.tasks.chat_tables import cell, draw_curves, gain, over_seeds, responses_until, verdict
+from train.tasks.chat_tasks import TASKS
+
+SCRIPT = Path(__file__).resolve()
+RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
+TERMINAL = {"reward_placement": "terminal"}
+
+
+def endorm(**settings) -> list[dict]:
+    """EndoRM alone, with these settings and shaping."""
+    return [{"name": "endorm", **settings}]
+
+
+RUNS = {
+    run.name: run
+    for run in (
+        ChatRun("as the demo"),  # dense, undiscounted sum of raw Q - V, KL 0.01, critic's rate 1e-3
+        ChatRun("terminal", fields=TERMINAL),
+        ChatRun("discount 0.95", endorm(discount=0.95)),
+        ChatRun("discount 0.95, floor 0.1", endorm(discount=0.95, floor=0.1)),
+        ChatRun("terminal, discount 0.95", endorm(discount=0.95), fields=TERMINAL),
+        ChatRun("log-prob", endorm(form="logprob")),
+        ChatRun("log-prob, terminal", endorm(form="logprob"), fields=TERMINAL),
+        ChatRun("mean", endorm(reduce="mean")),
+        ChatRun("terminal, mean", endorm(reduce="mean"), fields=TERMINAL),
+        ChatRun("tokens clipped to 10", endorm(clip=10.0)),
+        ChatRun("terminal, clipped to 10", endorm(clip=10.0), fields=TERMINAL),
+        ChatRun("normalised by running moments", endorm(normalise="running")),
+        ChatRun("terminal, normalised", endorm(normalise="running"), fields=TERMINAL),
+        ChatRun("KL 0.1", fields={"kl_coef": 0.1}),
+        ChatRun("critic's rate 1e-4", fields={"critic_learning_rate": 1e-4}),
+        ChatRun("terminal, critic's rate 1e-4", fields=TERMINAL | {"critic_learning_rate": 1e-4}),
+        ChatRun("learning rate 5e-5", fields={"learning_rate": 5e-5}),
+        ChatRun("GRPO", algorithm="grpo"),
+        ChatRun("GRPO, mean", endorm(reduce="mean"), algorithm="grpo"),
+        ChatRun("GRPO, log-prob", endorm(form="logprob"), algorithm="grpo"),
+    )
+}
+PANELS = {
+    "accuracy": "accuracy of the rollouts",
+    "tokens": "tokens of a response",
+    "kl": "KL to the base, nats a token",
+}
+LEARNT = 0.5  # accuracy of the rollouts from which a run counts as having learnt
+
+
+def committed_table() -> str:
+    """The README's table, from the files in results/."""
+    return table([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*_seed*.json"))])
+
+
+def table(files: Sequence[Mapping]) -> str:
+    """A row for each setting; differences are from the base, paired by question."""
+    bases = {(run["task"], run["seed"]): run for run in files if run["name"] == BASE}
+    rows = []
+    for name in (BASE, *RUNS):
+        runs = [run for run in files if run["name"] == name]
+        if not runs:
+            continue
+        own = [bases[run["task"], run["seed"]] for run in runs]
+        row = [name, len(runs), *(over_seeds(runs, "heldout", decoding) for decoding in ("sampled", "greedy"))]
+        for key, form in (("mean_tokens", ".1f"), ("ended", ".2f")):
+            row.append(format(np.mean([cell(run, "heldout", "sampled", key) for run in runs]), form))
+        if name == BASE:
+            rows.append([*row, "", "", "", "", ""])
+            continue
+        kl = format(np.mean([run["curves"]["kl"][1][-1] for run in runs]), ".2f")
+        explained = [run["curves"]["explained"][1] for run in runs if "explained" in run["curves"]]
+        critic = " → ".join(format(np.mean([e[i] for e in explained]), ".2f") for i in (0, -1)) if explained else ""
+        until = [responses_until(run, LEARNT) for run in runs]
+        learnt = ", ".join("never" if n is None else str(n) for n in until)
+        difference = with_interval(*gain(runs, own, "sampled", "sampled"), "+.3f")
+        rows.append([*row, kl, critic, learnt, difference, verdict(runs, own)])
+    headings = ["setting", "seeds", "sampled", "greedy", "tokens", "ended", "KL, nats a token", "critic explains"]
+    return markdown_table([*headings, f"responses until {LEARNT}", "sampled − base", "verdict"], rows)
+
+
+def main() -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("outputs/SmolLM2-135M-Instruct"), help="folder or hub name")
+    parser.add_argument("--output", type=Path, default=Path("outputs/settings"), help="folder for everything")
+    parser.add_argument("--task", choices=TASKS, default="capitals")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME", help="; ".join(RUNS))
+    parser.add_argument("--rollouts", type=int, default=16, help="of 64 responses, in each run")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of evaluation's weights")
+    parser.add_argument("--keep_models", action="store_true", help="keep the trained weights, half a gigabyte a run")
+    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
+    args = parser.parse_args()
+    if args.write_readme:
+        write_between(README, "results", committed_table())
+        return
+    os.chdir(ROOT)
+    files = []
+    for name, seed in tqdm([(name, seed) for seed in args.seeds for name in (BASE, *args.runs)], desc="runs"):
+        if name == BASE:
+            files.append(make_base(args.task, seed, args.model, args.output, args.dtype))
+        else:
+            how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models)
+            files.append(make_run(RUNS[name], args.task, seed, *how))
+    text = table(files)
+    (args.output / "results.md").write_text(text, encoding="utf-8")
+    curves = {name: [f for f in files if f["name"] == name] for name in args.runs}
+    draw_curves(curves, PANELS, args.output / "settings.png")
+    print(f"{text}\n{args.output}: results.md, settings.png, and one JSON file a run in runs/")
+
+
+if __name__ == "__main__":
+    main()
