@@ -22,6 +22,7 @@ from train.tasks.chat_tasks import TASKS, read_rows
 
 BASE = "base"
 STEPS = 4  # optimizer steps that the recipes take with one rollout
+SIDES = {"heldout": ("sampled", "greedy", "low_temperature"), "train": ("sampled", "greedy")}
 CURVES = {  # name in a run's file: metric of the training's log
     "reward": "reward",
     "accuracy": "rewards/accuracy/mean",
@@ -74,14 +75,13 @@ class ChatRun:
 
 
 def measure(
-    name: str, model: Path, task: str, data: Path, folder: Path, seed: int, dtype: str, n: int | None = None
+    name: str, model: Path, task: str, data: Path, folder: Path, seed: int, dtype: str, sides: Mapping = SIDES
 ) -> dict[str, list[dict]]:
-    """Accuracies (`evaluate_chat`) on held-out questions and, sampled and greedy, on as many of training."""
-    own, found = TASKS[task], {}
-    for side, decodings in (("heldout", ("sampled", "greedy", "low_temperature")), ("train", ("sampled", "greedy"))):
+    """Accuracies (`evaluate_chat`) by side: on held-out questions and on as many of training."""
+    found, n = {}, len(read_rows(data / "heldout.jsonl"))
+    for side, decodings in sides.items():
         rows = read_rows(data / f"{side}.jsonl", n)
-        rows = rows[: len(read_rows(data / "heldout.jsonl", n))]
-        found[side] = evaluate_chat(name, model, own, rows, folder / side, seed, dtype, decodings)
+        found[side] = evaluate_chat(name, model, TASKS[task], rows, folder / side, seed, dtype, decodings)
     return found
 
 
@@ -110,7 +110,15 @@ def curves(history: Sequence[Mapping]) -> dict[str, list]:
 
 
 def make_run(
-    run: ChatRun, task: str, seed: int, rollouts: int, model: Path, output: Path, dtype: str, keep: bool = False
+    run: ChatRun,
+    task: str,
+    seed: int,
+    rollouts: int,
+    model: Path,
+    output: Path,
+    dtype: str,
+    keep: bool = False,
+    sides: Mapping = SIDES,
 ) -> dict:
     """One run's file, made if it is not there yet.
 
@@ -119,6 +127,7 @@ def make_run(
         output: of the experiment; the run's folder, the task's questions and `runs/` with the files lie in it.
         dtype: of the weights in evaluation.
         keep: the trained weights, half a gigabyte, which are removed otherwise.
+        sides: which questions it is measured on, and under which decodings.
     """
     label = f"{task}_{run.name.replace(' ', '_').replace(',', '')}_seed{seed}"
     file, folder, data = output / "runs" / f"{label}.json", output / label, output / "data" / task
@@ -135,7 +144,7 @@ def make_run(
         command = [*LAUNCH_ONE, f"train/{run.algorithm}_endorm.py", "--config", str(path)]
         run_stage(command, folder / "log.txt", threads=None)
     trained = time.time() - start
-    found = measure(run.name, folder / "policy", task, data, folder / "samples", seed, dtype)
+    found = measure(run.name, folder / "policy", task, data, folder / "samples", seed, dtype, sides)
     history = json.loads((folder / "policy/trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     facts = {
         "name": run.name,

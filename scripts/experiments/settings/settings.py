@@ -62,6 +62,7 @@ PANELS = {
     "tokens": "tokens of a response",
     "kl": "KL to the base, nats a token",
 }
+SIDES = {"heldout": ("sampled", "greedy")}
 LEARNT = 0.5  # accuracy of the rollouts from which a run counts as having learnt
 
 
@@ -118,7 +119,7 @@ def main() -> None:
         if name == BASE:
             files.append(make_base(args.task, seed, args.model, args.output, args.dtype))
         else:
-            how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models)
+            how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models, SIDES)
             files.append(make_run(RUNS[name], args.task, seed, *how))
     text = table(files)
     (args.output / "results.md").write_text(text, encoding="utf-8")
