@@ -35,7 +35,7 @@ def endorm(**settings) -> list[dict]:
 RUNS = {
     run.name: run
     for run in (
-        ChatRun("as the demo"),  # dense, undiscounted sum of raw Q - V, KL 0.01, critic's rate 1e-3
+        ChatRun("EndoRM PPO"),  # as the demo: dense, undiscounted sum of raw Q - V, KL 0.01, critic at 1e-3
         ChatRun("terminal", fields=TERMINAL),
         ChatRun("discount 0.95", endorm(discount=0.95)),
         ChatRun("discount 0.95, floor 0.1", endorm(discount=0.95, floor=0.1)),
@@ -52,7 +52,7 @@ RUNS = {
         ChatRun("critic's rate 1e-4", fields={"critic_learning_rate": 1e-4}),
         ChatRun("terminal, critic's rate 1e-4", fields=TERMINAL | {"critic_learning_rate": 1e-4}),
         ChatRun("learning rate 5e-5", fields={"learning_rate": 5e-5}),
-        ChatRun("GRPO", algorithm="grpo"),
+        ChatRun("EndoRM GRPO", algorithm="grpo"),
         ChatRun("GRPO, mean", endorm(reduce="mean"), algorithm="grpo"),
         ChatRun("GRPO, log-prob", endorm(form="logprob"), algorithm="grpo"),
     )

@@ -45,8 +45,8 @@ def test_the_table_says_when_it_learnt_and_what_became_of_it():
     files = [run("base", [0.2] * 4, 20.0)]
     learnt = {"accuracy": [steps, [0.2, 0.6, 0.6, 0.7]], "kl": [steps, [0, 0.1, 0.2, 0.25]]}
     files.append(run("terminal", [0.7] * 4, 8.0, explained=[steps, [0.1, 0.2, 0.3, 0.4]], **learnt))
-    files.append(run("GRPO", [0.0] * 4, 2.0, accuracy=[steps, [0.2, 0.1, 0, 0]], kl=[steps, [0, 1, 2, 3]]))
+    files.append(run("EndoRM GRPO", [0.0] * 4, 2.0, accuracy=[steps, [0.2, 0.1, 0, 0]], kl=[steps, [0, 1, 2, 3]]))
     lines = experiment.table(files).splitlines()
     assert len(lines) == 5
     assert all(text in lines[3] for text in ("terminal", "0.25", "0.10 → 0.40", "256", "+0.500", "gain"))
-    assert all(text in lines[4] for text in ("GRPO", "never", "-0.200", "collapse: short answers"))
+    assert all(text in lines[4] for text in ("EndoRM GRPO", "never", "-0.200", "collapse: short answers"))
