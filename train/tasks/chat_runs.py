@@ -7,6 +7,7 @@ over hours.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -85,14 +86,20 @@ def measure(
     return found
 
 
+def run_label(name: str, task: str, seed: int) -> str:
+    """What a run's folder and its file are called."""
+    return f"{task}_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_seed{seed}"
+
+
 def make_base(task: str, seed: int, model: Path, output: Path, dtype: str) -> dict:
     """The base's own file, which runs are compared with: the same questions and seed of the sampling as theirs."""
-    file, data = output / "runs" / f"{task}_{BASE}_seed{seed}.json", output / "data" / task
+    label = run_label(BASE, task, seed)
+    file, data = output / "runs" / f"{label}.json", output / "data" / task
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     if not (data / "heldout.jsonl").is_file():
         TASKS[task].write_splits(data)
-    found = measure(BASE, model, task, data, output / f"{task}_{BASE}_seed{seed}", seed, dtype)
+    found = measure(BASE, model, task, data, output / label, seed, dtype)
     facts = {"name": BASE, "task": task, "seed": seed, "model": str(model), **found} | record()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
@@ -129,7 +136,7 @@ def make_run(
         keep: the trained weights, half a gigabyte, which are removed otherwise.
         sides: which questions it is measured on, and under which decodings.
     """
-    label = f"{task}_{run.name.replace(' ', '_').replace(',', '')}_seed{seed}"
+    label = run_label(run.name, task, seed)
     file, folder, data = output / "runs" / f"{label}.json", output / label, output / "data" / task
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))

@@ -20,6 +20,11 @@ def cell(run: Mapping, side: str, decoding: str, value: str = "accuracy") -> Any
     return next(row[value] for row in run[side] if row["decoding"] == decoding)
 
 
+def mean_of(runs: Sequence[Mapping], value: str, side: str = "heldout", decoding: str = "sampled") -> float:
+    """The mean over runs of one figure."""
+    return float(np.mean([cell(run, side, decoding, value) for run in runs]))
+
+
 def over_seeds(runs: Sequence[Mapping], side: str, decoding: str) -> str:
     """Mean accuracy with an interval: over seeds where there are several, else over the one run's questions."""
     values = [cell(run, side, decoding) for run in runs]
@@ -47,8 +52,8 @@ def verdict(runs: Sequence[Mapping], bases: Sequence[Mapping]) -> str:
     sampled = gain(runs, bases, "sampled", "sampled")
     lost = -min(sampled[0], gain(runs, bases, "greedy", "greedy")[0])
     if lost >= COLLAPSE:
-        tokens, usual = (np.mean([cell(r, "heldout", "sampled", "mean_tokens") for r in x]) for x in (runs, bases))
-        ended, before = (np.mean([cell(r, "heldout", "sampled", "ended") for r in x]) for x in (runs, bases))
+        tokens, usual = (mean_of(x, "mean_tokens") for x in (runs, bases))
+        ended, before = (mean_of(x, "ended") for x in (runs, bases))
         how = ["responses do not end"] * bool(ended < before - 0.2)
         how += ["short answers"] * bool(tokens < 0.4 * usual)
         return "collapse: " + (", ".join(how) or "wrong answers")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.chat_evaluation import MAJORITY
 from train.tasks.chat_runs import BASE, ChatRun, make_base, make_run
-from train.tasks.chat_tables import cell, draw_curves, gain, over_seeds, verdict
+from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, verdict
 from train.tasks.chat_tasks import TASKS
 
 SCRIPT = Path(__file__).resolve()
@@ -68,7 +68,7 @@ def task_tables(task: str, files: Sequence[Mapping]) -> str:
         accuracies.append([*row, same, "" if name == BASE else verdict(runs, own)])
         row = [name, *(over_seeds(runs, "train", d) for d in ("sampled", "greedy"))]
         for key, form in (("first_sentence", ".3f"), ("mean_tokens", ".1f"), ("ended", ".2f")):
-            row.append(format(np.mean([cell(run, "heldout", "sampled", key) for run in runs]), form))
+            row.append(format(mean_of(runs, key), form))
         kl = [run["curves"]["kl"][1][-1] for run in runs if "kl" in run.get("curves", {})]
         looks.append([*row, f"{np.mean(kl):.2f}" if kl else ""])
     headings = ["held-out questions", "seeds", "sampled", "T = 0.3", "greedy", MAJORITY, "greedy − base's greedy"]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.chat_runs import BASE, ChatRun, make_base, make_run
-from train.tasks.chat_tables import cell, draw_curves, gain, over_seeds, responses_until, verdict
+from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, responses_until, verdict
 from train.tasks.chat_tasks import TASKS
 
 SCRIPT = Path(__file__).resolve()
@@ -82,7 +82,7 @@ def table(files: Sequence[Mapping]) -> str:
         own = [bases[run["task"], run["seed"]] for run in runs]
         row = [name, len(runs), *(over_seeds(runs, "heldout", decoding) for decoding in ("sampled", "greedy"))]
         for key, form in (("mean_tokens", ".1f"), ("ended", ".2f")):
-            row.append(format(np.mean([cell(run, "heldout", "sampled", key) for run in runs]), form))
+            row.append(format(mean_of(runs, key), form))
         if name == BASE:
             rows.append([*row, "", "", "", "", ""])
             continue
