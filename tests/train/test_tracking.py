@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from rewards.reporting.record import versions
-from train.tracking import RunFolder, TrackingArguments, draw_training, summary_line
+from train.tracking import RunFolder, TrackingArguments, summary_line
 
 
 def records(path):
@@ -112,11 +112,6 @@ def test_a_resumed_run_drops_the_metrics_of_steps_it_repeats(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
     RunFolder._keep_metrics_up_to(0, path)
     assert path.read_text() == ""
-
-
-def test_a_figure_of_nothing_is_no_figure(tmp_path):
-    draw_training([{"step": 1, "other": 2.0}], tmp_path / "x.png")
-    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_line_of_metrics_names_rewards_as_the_recipe_does():
