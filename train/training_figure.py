@@ -98,7 +98,8 @@ def _draw_panel(
     axis: Axes, title: str, metrics: Sequence[str], runs: Mapping[str, Rows], levels: Mapping[str, Mapping[str, float]]
 ) -> bool:
     """Draw one panel; whether any of its lines is dashed."""
-    dashed, values = False, []
+    dashed = False
+    values: list[float] = []
     for i, rows in enumerate(runs.values()):
         for k, metric in enumerate(metrics):
             name = _REWARD.sub(r"\1", metric) if len(metrics) > 1 else "in training"
@@ -108,10 +109,10 @@ def _draw_panel(
             for label, (logged, key) in sets.items():
                 at, heights = series(logged, key)
                 if at:
-                    style = {"ls": "--"} if key != metric else {}
-                    marker = "." if len(at) < 20 else None
-                    axis.plot(at, heights, marker=marker, color=f"C{i if len(runs) > 1 else k}", label=label, **style)
-                    dashed, values = dashed or bool(style), values + heights
+                    style, marker = "-" if key == metric else "--", "." if len(at) < 20 else None
+                    color = f"C{i if len(runs) > 1 else k}"
+                    axis.plot(at, heights, ls=style, marker=marker, color=color, label=label)
+                    dashed, values = dashed or style == "--", values + heights
     for k, (label, height) in enumerate((x for m in metrics for x in levels.get(m, {}).items()), start=len(metrics)):
         axis.axhline(height, ls=":", color=f"C{k}", label=f"{label} ({height:.3f})")
         values.append(height)
