@@ -87,8 +87,9 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
     assert {"train/kl/k1", "train/reward", "train/critic/loss", "completions", "training"} <= logged
     assert any(b"training-" in r.SerializeToString() and b"figure" in r.SerializeToString() for r in found)
     table = json.loads(next(file.parent.glob("files/media/table/completions*.json")).read_text())
-    column = table["columns"].index("endorm_tokens")
-    assert all(":" in row[column] for row in table["data"])
+    for name in ("endorm_tokens", "log_prob_tokens"):
+        column = table["columns"].index(name)
+        assert all(":" in row[column] for row in table["data"])
     assert list(file.parent.glob("files/media/images/training*.png"))
 
 
