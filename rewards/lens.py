@@ -1,5 +1,8 @@
 """The reward lens: one HTML page that shows what every token of a response earns.
 
+Its colours show log-probabilities, not rewards: between two states V moves by tens of nats, so by Q - V a wrong word
+may be pale among strongly coloured spaces, while by log-probability it is the outlier (rewards/README.md has figures).
+
 The page is one string without script, link, font or image, under a Content-Security-Policy that would refuse them: it
 works offline, and text from a model can run or fetch nothing in it. Numbers for a program are in `data-` attributes.
 """
@@ -7,9 +10,11 @@ works offline, and text from a model can run or fetch nothing in it. Numbers for
 from __future__ import annotations
 
 import html
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import accumulate
 
 import numpy as np
@@ -19,6 +24,25 @@ from rewards.frozen.token_scores import TokenScores
 
 WIDTH, HEIGHT = 600, 150  # of a chart's plotting area, in SVG units
 ONE_LINE = str.maketrans({" ": "␣", "\n": None, "\t": None})
+PALE = 5.0  # nats: colour by log-probability saturates there at the earliest, so that likely text stays pale
+
+COLORS = {  # what colour can show: its name in the legend, and the sentence that says it
+    "log_prob": (
+        "log-probability",
+        "Colour shows the log-probability of each token: the stronger it is, the less the model expected that token "
+        "there. Rewards and their sums are the numbers, not the colours.",
+    ),
+    "reward": (
+        "token reward",
+        "Colour shows the reward of each token, as the settings above have it. In Q − V it is mixed with how far V "
+        "moves from one state to the next, so a strong colour need not mean an unexpected token.",
+    ),
+    "difference": (
+        "difference of log-probabilities",
+        "Colour shows the log-probability of each token less that of the token in its place in the other response; a "
+        "token that has none there has no colour. Rewards and their sums are the numbers, not the colours.",
+    ),
+}
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1a1a1a, #ececec); --soft: light-dark(#5c5c5c, #a8a8a8);
@@ -33,6 +57,7 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0; }
 .legend { margin: 1rem 0; max-width: 26rem; } .legend div { display: flex; justify-content: space-between; }
 .scale { height: 1rem; border: 1px solid var(--line); print-color-adjust: exact;
   background: linear-gradient(to right, var(--low), var(--middle), var(--high)); }
+[data-color=log_prob] .scale { background: linear-gradient(to right, var(--low), var(--middle)); }
 .text { margin: .8rem 0; padding: .8rem; border: 1px solid var(--line); border-radius: 4px;
   white-space: pre-wrap; tab-size: 4; overflow-wrap: anywhere; font: 15px/1.9 ui-monospace, monospace; }
 details .text { max-height: 20rem; overflow: auto; line-height: 1.5; }
@@ -124,29 +149,67 @@ def visible(text: str) -> str:
     return "".join(map(mark, text))
 
 
-def colour_limit(responses: Sequence[LensResponse]) -> float:
-    """The |reward| in nats at which colour saturates: the 95th percentile over all tokens, so that one extreme token
-    does not bleach the others."""
-    return float(np.quantile(np.abs(np.concatenate([r.rewards for r in responses])), 0.95)) or 1.0
+def differences(one: LensResponse, other: LensResponse) -> tuple[list[float], list[float]]:
+    """Log-probability of each token less that of its counterpart in the other response, for both responses, in nats.
+
+    Equal runs of tokens are each other's counterparts, and so are the tokens between two such runs, one by one; a
+    token that is left over has none, and NaN.
+    """
+    found = [math.nan] * len(one.ids), [math.nan] * len(other.ids)
+    for _, i, i_end, j, j_end in SequenceMatcher(None, one.ids, other.ids, autojunk=False).get_opcodes():
+        for h, k in zip(range(i, i_end), range(j, j_end)):
+            found[0][h] = one.log_probs[h] - other.log_probs[k]
+            found[1][k] = other.log_probs[k] - one.log_probs[h]
+    return found
 
 
-def lens_page(prompt: str, responses: Sequence[LensResponse], settings: Mapping[str, object]) -> str:
-    """The page: every token coloured by its reward on one scale, its numbers on hover and keyboard focus, the running
-    weighted sum below, the responses side by side.
+def shown_values(responses: Sequence[LensResponse], color: str) -> list[list[float]]:
+    """What the colour of each token shows, in nats; NaN where there is nothing.
+
+    Raises:
+        ValueError: no such colouring, or a difference of other than two responses.
+    """
+    if color not in COLORS:
+        raise ValueError(f"color must be one of {tuple(COLORS)}, got {color!r}.")
+    if color == "difference":
+        if len(responses) != 2:
+            raise ValueError("color 'difference' compares two responses: give a second one (--compare).")
+        return list(differences(*responses))
+    return [r.rewards if color == "reward" else r.log_probs for r in responses]
+
+
+def colour_limit(values: Sequence[Sequence[float]], color: str) -> float:
+    """The |value| in nats at which colour saturates. For rewards the 95th percentile over all tokens, so that one
+    extreme token does not bleach the others; else the extreme, which is what one looks for, or `PALE`."""
+    sizes = np.abs(np.concatenate(values))
+    sizes = sizes[np.isfinite(sizes)]
+    if color == "reward":
+        return (float(np.quantile(sizes, 0.95)) if len(sizes) else 0.0) or 1.0
+    return max(PALE, *sizes.tolist())
+
+
+def lens_page(
+    prompt: str, responses: Sequence[LensResponse], settings: Mapping[str, object], color: str = "log_prob"
+) -> str:
+    """The page: every token coloured on one scale, its numbers on hover and keyboard focus, the running weighted sum
+    of the rewards below, the responses side by side.
 
     Args:
         prompt: the prompt as the base reads it.
         responses: one or more responses to it, none empty.
         settings: names and values to show at the top.
+        color: what colour shows, one of `COLORS`.
 
     Raises:
-        ValueError: no response, or one without tokens.
+        ValueError: no response, or one without tokens; else as `shown_values`.
     """
     if not responses or not all(r.ids for r in responses):
         raise ValueError("The page needs at least one response, each with at least one token.")
-    limit = colour_limit(responses)
+    values = shown_values(responses, color)
+    limit, (name, sentence) = colour_limit(values, color), COLORS[color]
     shown = "".join(f"<span>{_text(k)} <b>{_text(v)}</b></span>" for k, v in settings.items())
-    articles = "".join(_article(i, responses, limit) for i in range(len(responses)))
+    articles = "".join(_article(i, responses, values[i], limit) for i in range(len(responses)))
+    highest = "" if color == "log_prob" else f"<span>≥ {limit:+.2f}</span>"  # no probability is above 1
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
@@ -155,8 +218,9 @@ def lens_page(prompt: str, responses: Sequence[LensResponse], settings: Mapping[
 <title>Reward lens</title><style>{STYLE}</style></head><body>
 <h1>Reward lens</h1>
 <p class="settings">{shown}</p>
-<div class="legend" data-limit="{limit:.9g}"><div class="scale"></div>
-<div><span>≤ {-limit:.2f}</span><span>token reward 0 nats</span><span>≥ {limit:+.2f}</span></div></div>
+<p id="shown">{sentence}</p>
+<div class="legend" data-color="{color}" data-limit="{limit:.9g}"><div class="scale"></div>
+<div><span>≤ {-limit:.2f}</span><span>{name} 0 nats</span>{highest}</div></div>
 <p class="note">Point at a token, or reach it with the Tab key, for its numbers. ⋯ is a token that completes no
 character by itself.</p>
 <details open><summary>Prompt, as the base reads it</summary>
@@ -183,7 +247,7 @@ def _verdict(responses: Sequence[LensResponse]) -> str:
     return f'<p id="verdict" data-gap="{gap:.9g}">A − B = <b>{gap:+.3f} nats</b>: {words}.</p>\n'
 
 
-def _article(index: int, responses: Sequence[LensResponse], limit: float) -> str:
+def _article(index: int, responses: Sequence[LensResponse], shown_by: Sequence[float], limit: float) -> str:
     r, count = responses[index], len(responses[index].ids)
     total = r.running_sum[-1]
     totals = {
@@ -194,14 +258,15 @@ def _article(index: int, responses: Sequence[LensResponse], limit: float) -> str
         "log-prob": f"{sum(r.log_probs):.3f} nats",
     }
     shown = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in totals.items())
-    tokens = "".join(_token(r, h, total, limit) for h, total in enumerate(r.running_sum))
+    tokens = "".join(_token(r, h, total, shown_by[h] / limit) for h, total in enumerate(r.running_sum))
     return f"""<article data-tokens="{count}" data-total="{total:.9g}"><h2>{_name(index)}</h2>
 <p class="totals">{shown}</p><div class="text">{tokens}</div>
 {_chart(index, [x.running_sum for x in responses])}</article>
 """
 
 
-def _token(r: LensResponse, h: int, running: float, limit: float) -> str:
+def _token(r: LensResponse, h: int, running: float, colour: float) -> str:
+    """`colour` is -1 or less at the lower pole of the scale, 1 or more at the upper, NaN for none."""
     values = (
         ("reward", "reward", r.rewards[h]),
         ("weight", "weight", r.weights[h]),
@@ -215,7 +280,7 @@ def _token(r: LensResponse, h: int, running: float, limit: float) -> str:
     quoted = f"“{visible(r.texts[h]).translate(ONE_LINE)}”" if r.texts[h] else "no character by itself"
     numbers = " · ".join(f"{name} {value:.3f}" for _, name, value in values)
     label = html.escape(f"token {h}: {quoted} · id {r.ids[h]} · {numbers}")
-    side, share = ("above" if r.rewards[h] > 0 else "below"), min(abs(r.rewards[h]) / limit, 1)
+    side, share = ("above" if colour > 0 else "below"), (0 if math.isnan(colour) else min(abs(colour), 1))
     return (
         f'<span class="token {side}" style="--share:{share:.2%}" tabindex="0" role="note" aria-label="{label}" '
         f'data-id="{r.ids[h]}"{data}>{_text(r.texts[h]) or "⋯"}</span>'

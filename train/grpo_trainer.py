@@ -283,10 +283,12 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixi
         raw = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self.rollout = self._with_rewards(self.rollout, raw)
         self._warn_if_equal(self.rollout)
-        if self.log_completions and self._endorm is not None:
-            columns = {name: [row[name] for row in self.rollout.columns()] for name in self.rollout.columns()[0]}
-            tokens = self._endorm.per_token(prompts, completions, completion_ids_list, **columns)
-            self._log_completion_extra("endorm_tokens", [self._show(*x) for x in zip(completion_ids_list, tokens)])
+        if self.log_completions:
+            tokens = None
+            if self._endorm is not None:
+                columns = {name: [row[name] for row in self.rollout.columns()] for name in self.rollout.columns()[0]}
+                tokens = self._endorm.per_token(prompts, completions, completion_ids_list, **columns)
+            self._log_tokens(tokens)
         return self.rollout.rewards
 
     def _with_rewards(self, rollout: Rollout, raw: torch.Tensor) -> Rollout:

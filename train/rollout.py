@@ -23,6 +23,7 @@ from trl.trainer.utils import nanstd
 from rewards import TokenScores
 from rewards.frozen.encoding import encode_prompt, own_ids
 from rewards.frozen.messages import Rendering, rendering_of
+from rewards.lens import token_texts, visible
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
 if TYPE_CHECKING:
@@ -296,10 +297,16 @@ class RolloutLogMixin(GRPOTrainer):
             kl = estimator(log_probs.float(), batch["ref_per_token_logps"])
             self._metrics[mode][f"kl/{name}"].append(moments(kl, mask, self._sum_over_processes)[1].item())
 
-    def _show(self, ids: list[int], rewards: torch.Tensor) -> str:
-        """A response's tokens with their rewards, `token:+0.12 ...`, for the table of completions."""
-        tokens = self._tokenizer.convert_ids_to_tokens(ids)
-        return " ".join(f"{t}:{r:+.2f}" for t, r in zip(tokens, rewards.tolist()))
+    def _log_tokens(self, rewards: Sequence[Tensor] | None) -> None:
+        """Columns for the table of completions: what the frozen base thinks of each token, and beside it what the
+        token earns, (T_i,) a response in `rewards`, if there is a reward that says so."""
+        rollout = self.rollout
+        numbers = {"log_prob_tokens": [scores.log_probs for scores in rollout.frozen]}
+        if rewards is not None:
+            numbers["endorm_tokens"] = list(rewards)
+        texts = [token_texts(self._tokenizer, ids) for ids in rollout.response_ids]
+        for column, rows in numbers.items():
+            self._log_completion_extra(column, [beside(*x) for x in zip(texts, rows, rollout.own, strict=True)])
 
     def _warn_if_equal(self, rollout: Rollout) -> None:
         total = (rollout.rewards * rollout.weights).nansum(dim=1)
@@ -311,6 +318,13 @@ class RolloutLogMixin(GRPOTrainer):
                 len(total),
                 total[0].item(),
             )
+
+
+def beside(texts: Sequence[str], numbers: Tensor, own: Tensor) -> str:
+    """The texts of a response's T tokens, each with its number: `It:-4.40│ is:-3.10│ 9:-8.31`. What is not the
+    policy's `own`, (T,) bool, has none."""
+    rows = zip(texts, numbers.tolist(), own.tolist(), strict=True)
+    return "│".join((visible(text) or "⋯") + (f":{number:+.2f}" if mine else "") for text, number, mine in rows)
 
 
 def replace_last(rows: deque, values: list) -> None:

@@ -8,22 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import ProgressCallback
 
 from rewards.reporting.record import git_commit, versions
-
-PANELS = {  # title: the first of these metrics that was logged
-    "reward (nats)": ("reward",),
-    "KL to the frozen base, k1 (nats a token)": ("kl/k1",),
-    "entropy (nats a token)": ("entropy",),
-    "response length (tokens)": ("completions/mean_length",),
-    "share that ended": ("completions/eos_rate",),
-    "explained variance of the critic": ("critic/explained_variance",),
-}
+from train.training_figure import draw_training
 
 
 @dataclass
@@ -47,25 +38,6 @@ class TrackingArguments:
 def count(parameters) -> int:
     """Entries of all `parameters`, over all processes that they may be split over."""
     return sum(getattr(p, "ds_numel", p.numel()) for p in parameters)
-
-
-def draw_training(rows: list[dict], path: Path) -> None:
-    """The panels of PANELS that `rows` (logged metrics, each with "step") can fill, as a PNG."""
-    shown = {title: names for title, names in PANELS.items() if any(n in row for n in names for row in rows)}
-    if not shown:
-        return
-    columns = min(3, len(shown))
-    figure = Figure(figsize=(4 * columns, 3 * -(-len(shown) // columns)), layout="constrained")
-    axes = figure.subplots(-(-len(shown) // columns), columns, squeeze=False).flat
-    for axis, (title, names) in zip(axes, shown.items()):
-        points = [(row["step"], row[n]) for row in rows for n in names if row.get(n) is not None]
-        axis.plot(*zip(*points), marker="." if len(points) < 20 else None)
-        axis.set_title(title, fontsize=9)
-        axis.set_xlabel("step", fontsize=8)
-        axis.grid(alpha=0.3)
-    for axis in list(axes)[len(shown) :]:
-        axis.axis("off")
-    figure.savefig(path, dpi=120)
 
 
 class RunFolder(TrainerCallback):
@@ -115,8 +87,7 @@ class RunFolder(TrainerCallback):
         if not state.is_world_process_zero:
             return
         path = Path(args.output_dir) / "training.png"
-        draw_training(state.log_history, path)
-        if not path.exists():
+        if not draw_training(state.log_history, path):
             return
         if (run := self._wandb_run()) is not None:
             import wandb

@@ -3,16 +3,18 @@ models stays text."""
 
 import html.parser
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import VOCAB_SIZE, tiny_model, tiny_tokenizer
+from tiny_models import ROOT, VOCAB_SIZE, tiny_model, tiny_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from wrong_answers import WRONG_ANSWERS
 
-from rewards import EndoRM, FrozenBase
-from rewards.lens import LensResponse, lens_page, token_texts, visible
+from rewards import EndoRM, FrozenBase, TokenScores
+from rewards.lens import COLORS, LensResponse, differences, lens_page, shown_values, token_texts, visible
 
 HOSTILE = (
     "</style></span>\"'><script>document.title='owned'</script><img src=//x onerror=alert(1)>&lt;<!--\x00\x1b[31m"
@@ -168,21 +170,73 @@ def test_the_style_of_the_page_names_no_address_and_the_policy_allows_none():
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\"" in text
 
 
-def test_one_colour_scale_for_all_responses():
+def shares(tokens) -> list[float]:
+    """How strong the colour of each token is, 0 to 1; below 0 at the lower pole."""
+    sizes = [float(t["style"].removeprefix("--share:").removesuffix("%")) / 100 for t in tokens]
+    return [size if t["class"] == "token above" else -size for size, t in zip(sizes, tokens)]
+
+
+def test_one_colour_scale_of_rewards_for_all_responses():
     rewards = [np.linspace(-3, 2, 40), np.array([0.5, -40.0])]
     limit = float(np.quantile(np.abs(np.concatenate(rewards)), 0.95))
-    text = lens_page("p", [response(r.tolist()) for r in rewards], {})
+    text = lens_page("p", [response(r.tolist()) for r in rewards], {}, "reward")
     assert f"≤ {-limit:.2f}" in text
     assert f"≥ +{limit:.2f}" in text
+    assert COLORS["reward"][1] in text
     for tokens, values in zip(Page(text).articles, rewards):
-        shares = [float(t["style"].removeprefix("--share:").removesuffix("%")) / 100 for t in tokens]
-        np.testing.assert_allclose(shares, np.minimum(np.abs(values) / limit, 1), atol=1e-4)
-        assert [t["class"] for t in tokens] == [f"token {'above' if v > 0 else 'below'}" for v in values]
+        np.testing.assert_allclose(shares(tokens), np.clip(values / limit, -1, 1), atol=1e-4)
 
 
-def test_rewards_of_zero_have_no_colour():
-    page = Page(lens_page("p", [response([0.0, 0.0])], {}))
-    assert {token["style"] for token in page.articles[0]} == {"--share:0.00%"}
+def test_one_colour_scale_of_log_probabilities_up_to_the_least_of_all_responses():
+    log_probs = [[-0.5, 0.0, -8.0], [-2.0]]
+    text = lens_page("p", [response([9.0] * len(x), log_probs=x) for x in log_probs], {})
+    assert "≤ -8.00" in text
+    assert "≥" not in text  # no probability is above 1
+    assert COLORS["log_prob"][1] in text
+    assert [shares(tokens) for tokens in Page(text).articles] == [[-0.0625, 0, -1], [-0.25]]
+
+
+def test_likely_text_stays_pale():
+    (tokens,) = Page(lens_page("p", [response([9.0] * 2, log_probs=[-0.1, -0.5])], {})).articles
+    assert shares(tokens) == [-0.02, -0.1]
+
+
+def test_nothing_in_a_scale_is_no_colour_and_infinity_is_the_strongest():
+    (tokens,) = Page(lens_page("p", [response([0.0, 0.0])], {}, "reward")).articles
+    assert shares(tokens) == [0, 0]
+    (tokens,) = Page(lens_page("p", [response([0.0] * 2, log_probs=[-math.inf, -10.0])], {})).articles
+    assert shares(tokens) == [-1, -1]
+
+
+def test_a_difference_is_that_of_tokens_in_the_same_place():
+    one = replace(response([0.0] * 5, log_probs=[-1.0, -1.0, -1.0, -9.0, -1.0]), ids=[5, 1, 2, 9, 7])
+    two = replace(response([0.0] * 5, log_probs=[-2.0, -1.0, -0.5, -3.0, -1.5]), ids=[1, 2, 4, 6, 7])
+    first, second = differences(one, two)  # 5 is more than the other has, then 1 2 in both, 9 for 4, 6 more, 7 in both
+    np.testing.assert_equal(first, [math.nan, 1, 0, -8.5, 0.5])
+    np.testing.assert_equal(second, [-1, 0, 8.5, math.nan, -0.5])
+    text = lens_page("p", [one, two], {}, "difference")
+    assert COLORS["difference"][1] in text
+    found = [shares(tokens) for tokens in Page(text).articles]
+    np.testing.assert_allclose(found, [[0, 1 / 8.5, 0, -1, 0.5 / 8.5], [-1 / 8.5, 0, 1, 0, -0.5 / 8.5]], atol=1e-4)
+
+
+@pytest.mark.parametrize("responses", [1, 3])
+def test_a_difference_takes_two_responses(responses):
+    with pytest.raises(ValueError, match="compares two responses.*--compare"):
+        lens_page("p", [response([1.0])] * responses, {}, "difference")
+
+
+def test_a_colouring_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="one of .*log_prob.*'blue'"):
+        lens_page("p", [response([1.0])], {}, "blue")
+
+
+@pytest.mark.parametrize("color", ["log_prob", "reward"])
+def test_sums_are_those_of_the_rewards_whatever_colour_shows(color):
+    text = lens_page("p", [response([1.0, 2.0]), response([-1.0])], {}, color)
+    assert 'data-gap="4"' in text
+    assert 'data-total="3"' in text
+    assert "mean <b>+1.500 nats</b>" in text
 
 
 def test_the_lines_are_the_running_sums_on_shared_axes():
@@ -200,6 +254,50 @@ def test_the_lines_are_the_running_sums_on_shared_axes():
     assert "B is preferred" in text
     assert "A and B tie" in lens_page("p", [responses[0]] * 2, {})
     assert "verdict" not in lens_page("p", responses[:1], {})
+
+
+# ---------------------------------------------------------------------- what colour shows of an error
+
+
+def test_a_wrong_word_is_the_outlier_by_log_probability_and_pale_by_reward_where_v_jumps():
+    """Numbers as of real text: after a space V is 20 nats higher, and the wrong digit earns +3.6."""
+    log_probs = torch.tensor([-0.5, -0.6, -0.1, -9.4, -0.4, -1.0])  # It is ␣ 9 . <end>
+    v = torch.tensor([20.0, 18.0, 17.0, 38.0, 25.0, 22.0, 12.0])
+    scores = TokenScores(log_probs, log_probs + v[:-1], {1.0: v}, math.exp(12))
+    rm = EndoRM(FrozenBase(tiny_model()), byte_level())
+    wrong = LensResponse.from_scores(rm, [1, 2, 3, 4, 5, 0], scores)
+    assert wrong.rewards[2:4] == pytest.approx([-21.1, 3.6], abs=1e-5)
+    (by_log_prob,) = Page(lens_page("p", [wrong], {})).articles
+    assert np.argmin(shares(by_log_prob)) == 3
+    assert sorted(shares(by_log_prob))[1] > -0.2  # nothing else is near
+    (by_reward,) = Page(lens_page("p", [wrong], {}, "reward")).articles
+    assert np.argmin(shares(by_reward)) == 2
+    assert 0 < shares(by_reward)[3] < 0.25
+
+
+@pytest.mark.slow
+def test_a_real_models_colours_point_at_wrong_answers():
+    """On the cases of rewards/README.md: the first token of the wrong answer among all tokens, the least first."""
+    folder = ROOT / "outputs" / "SmolLM2-135M-Instruct"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder.name}: python scripts/get_model.py --output outputs/{folder.name}")
+    rm = EndoRM.from_pretrained(str(folder), device="cpu")
+    ranks: dict[str, list[int]] = {color: [] for color in COLORS}
+    for question, frame, right, wrong in WRONG_ANSWERS:
+        prompt = [{"role": "user", "content": question}]
+        ids = [rm.response_ids(frame.format(answer), prompt) for answer in (wrong, right)]
+        scores = rm.base.score([rm.prompt_ids(prompt)] * 2, ids, (rm.alpha,))
+        lenses = [LensResponse.from_scores(rm, i, s) for i, s in zip(ids, scores)]
+        at = next(h for h, (one, other) in enumerate(zip(*ids)) if one != other)
+        for color, found in ranks.items():
+            values = np.array(shown_values(lenses, color)[0])
+            found.append(1 + int((values < values[at]).sum()))
+    first = {color: found.count(1) for color, found in ranks.items()}
+    assert first["log_prob"] >= 15
+    assert first["difference"] >= 17
+    assert first["reward"] <= 13
+    assert ranks["log_prob"][0] == 1  # "It is 9."
+    assert np.mean(ranks["log_prob"]) < 2 < 3 < np.mean(ranks["reward"])
 
 
 @pytest.mark.parametrize("responses", [[], [response([])], [response([1.0]), response([])]])

@@ -13,7 +13,7 @@ from limits import LIMIT
 from tiny_models import tiny_model, tiny_tokenizer
 
 from rewards import EndoRM
-from rewards.lens import LensResponse, lens_page
+from rewards.lens import COLORS, LensResponse, lens_page
 from scripts import load_script
 from train.tasks.rehearsal_model import make_rehearsal_model
 
@@ -72,14 +72,19 @@ def model(tmp_path_factory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="module", params=["log_prob", "reward"])
+def color(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def page(script, model, tmp_path_factory):
+def page(script, model, color, tmp_path_factory):
     """A page written by the command line with a hostile prompt and response, compared and discounted."""
     path = tmp_path_factory.mktemp("page") / "lens.html"
     (path.parent / "a.txt").write_text(RESPONSES[0], encoding="utf-8")
     flags = [x for name, value in SETTINGS.items() for x in (f"--{name}", str(value))]
     texts = ["--prompt", f"2+2? {HOSTILE}", "--response", f"@{path.parent / 'a.txt'}", "--compare", RESPONSES[1]]
-    script.main(["--model", model, *texts, *flags, "--chat", "--output", str(path)])
+    script.main(["--model", model, *texts, *flags, "--chat", "--color", color, "--output", str(path)])
     return path
 
 
@@ -97,7 +102,7 @@ def browse(path, folder, *flags) -> tuple[str, list[str]]:
 
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_rendered_page_shows_the_token_rewards(dark, page, model, tmp_path):
+def test_the_rendered_page_shows_the_token_rewards(dark, color, page, model, tmp_path):
     (page.parent / "reader.html").write_text(READER, encoding="utf-8")
     dom, _ = browse(page.parent / "reader.html", tmp_path, f"--blink-settings=preferredColorScheme={0 if dark else 1}")
     read = json.loads(html.unescape(re.search(r'<pre id="read">(.*?)</pre>', dom, re.DOTALL)[1]))
@@ -109,21 +114,24 @@ def test_the_rendered_page_shows_the_token_rewards(dark, page, model, tmp_path):
     assert HOSTILE in read["prompt"]
     assert read["scripts"] == 0
 
+    logprob = EndoRM.from_pretrained(model, device="cpu", **{**SETTINGS, "form": "logprob", "alpha": 1.0})
+    log_probs = [r.numpy() for r in logprob.token_rewards([prompt] * 2, RESPONSES)]
+    shown = rewards if color == "reward" else log_probs
     both = np.concatenate(rewards)
     assert min(both) < 0 < max(both)
-    limit = np.quantile(np.abs(both), 0.95)
+    limit = np.quantile(np.abs(both), 0.95) if color == "reward" else max(5, -min(np.concatenate(log_probs)))
     # as in the style sheet: what a reward of zero and rewards beyond the limit look like
     middle, below, above = ("161616", "9c4f00", "1d64a6") if dark else ("ffffff", "f5a04e", "6cb0ee")
     middle, below, above = (np.array([*bytes.fromhex(colour)]) / 255 for colour in (middle, below, above))
-    for article, values, total in zip(read["articles"], rewards, totals):
+    for article, values, coloured, total in zip(read["articles"], rewards, shown, totals):
         tokens = article["tokens"]
         assert len(tokens) == len(values)
         np.testing.assert_allclose([float(t["reward"]) for t in tokens], values, atol=1e-4)
         running = np.cumsum([max(0.9**h, 0.3) * r for h, r in enumerate(values)])
         np.testing.assert_allclose([float(t["sum"]) for t in tokens], running, rtol=1e-4, atol=1e-4)
         assert float(tokens[-1]["sum"]) == pytest.approx(total, abs=1e-4)
-        share = np.minimum(np.abs(values) / limit, 1)[:, None]
-        expected = middle + share * (np.where(values[:, None] > 0, above, below) - middle)
+        share = np.minimum(np.abs(coloured) / limit, 1)[:, None]
+        expected = middle + share * (np.where(coloured[:, None] > 0, above, below) - middle)
         rendered = [[float(x) for x in re.findall(r"[\d.]+(?:e-\d+)?", t["colour"])][:3] for t in tokens]
         np.testing.assert_allclose(rendered, expected, atol=2e-3)
         assert min(contrast(t["ink"], colour) for t, colour in zip(tokens, rendered)) > 4.5
@@ -197,6 +205,18 @@ def test_both_responses_take_one_forward(script, model, tmp_path, monkeypatch):
     assert text.count("<article") == 2
 
 
+@pytest.mark.parametrize("color", [None, *COLORS])
+def test_the_page_says_what_its_colours_show(color, script, model, tmp_path):
+    output = tmp_path / "lens.html"
+    flags = [] if color is None else ["--color", color]
+    texts = ["--prompt", "a", "--response", "b", "--compare", "c"]
+    script.main(["--model", model, *texts, *flags, "--output", str(output)])
+    text = output.read_text(encoding="utf-8")
+    color = color or "log_prob"
+    assert f'<p id="shown">{COLORS[color][1]}</p>' in text
+    assert f'data-color="{color}"' in text
+
+
 def test_a_file_is_read_as_it_stands(script, tmp_path):
     path = tmp_path / "text"
     path.write_bytes("né\r\n\n".encode())
@@ -215,6 +235,8 @@ def test_a_file_is_read_as_it_stands(script, tmp_path):
         ({"--response": "ab" * 40}, r"have 1 \+ 81 tokens, the model has 64 positions: shorten --prompt"),
         ({"--compare": "ab" * 40}, r"1 \+ 81 tokens"),
         ({"--alpha": "0"}, "alpha must be positive"),
+        ({"--color": "difference"}, "give the other one with --compare"),
+        ({"--color": "blue"}, "invalid choice: 'blue'"),
         ({"--discount": "2"}, "discount and floor must lie in"),
         ({"--chat_template_kwargs": "no"}, "chat_template_kwargs is not JSON"),
         ({"--model": "./missing"}, "missing"),

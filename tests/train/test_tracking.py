@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from rewards.reporting.record import versions
-from train.tracking import RunFolder, TrackingArguments, draw_training, summary_line
+from train.tracking import RunFolder, TrackingArguments, summary_line
 
 
 def records(path):
@@ -87,8 +87,9 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
     assert {"train/kl/k1", "train/reward", "train/critic/loss", "completions", "training"} <= logged
     assert any(b"training-" in r.SerializeToString() and b"figure" in r.SerializeToString() for r in found)
     table = json.loads(next(file.parent.glob("files/media/table/completions*.json")).read_text())
-    column = table["columns"].index("endorm_tokens")
-    assert all(":" in row[column] for row in table["data"])
+    for name in ("endorm_tokens", "log_prob_tokens"):
+        column = table["columns"].index(name)
+        assert all(":" in row[column] for row in table["data"])
     assert list(file.parent.glob("files/media/images/training*.png"))
 
 
@@ -112,11 +113,6 @@ def test_a_resumed_run_drops_the_metrics_of_steps_it_repeats(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
     RunFolder._keep_metrics_up_to(0, path)
     assert path.read_text() == ""
-
-
-def test_a_figure_of_nothing_is_no_figure(tmp_path):
-    draw_training([{"step": 1, "other": 2.0}], tmp_path / "x.png")
-    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_line_of_metrics_names_rewards_as_the_recipe_does():

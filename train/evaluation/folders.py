@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from train.evaluation.summary import paper_order
+from train.training_figure import series
 
 _SAYS_NOTHING = re.compile(
     r"(model|base|policy|final|best|last|latest|checkpoint|output|adapter|lora|merged|weight|snapshot|saved?|hf)s?"
@@ -67,8 +68,7 @@ class Run:
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:
         """Steps at which a metric was logged as a finite number, and its values."""
-        points = [(r["step"], float(r[metric])) for r in self.rows if _finite(r.get(metric))]
-        return [p[0] for p in points], [p[1] for p in points]
+        return series(self.rows, metric)
 
     @property
     def heldout(self) -> str | None:

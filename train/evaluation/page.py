@@ -8,24 +8,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from rewards.reporting.tables import markdown_table, percent
 from train.evaluation.differences import ROLES, SETTINGS, START, collapse_signs, headline, points, sentence
 from train.evaluation.folders import Evaluation, Run
 from train.evaluation.problems import PAPER
 from train.evaluation.summary import summarise_model, title
-from train.tracking import PANELS
+from train.training_figure import draw_runs, panels
 
 PAPER_ROWS = {  # the reinforcement learning table of arXiv 2506.23235, Qwen2.5-Math-7B; last the average
     "base, as the paper has it": (19.0, 42.3, 63.0, 12.1, 28.4, 33.0),
     "EndoRM RL, as the paper has it": (20.4, 49.4, 67.4, 22.8, 34.2, 38.8),
 }
 RESPONSES = ("tokens", "truncated", "boxed", "code", "repetition", "no answer", "ungraded")
-CURVES = {name: metrics for name, metrics in PANELS.items() if not name.startswith("explained")} | {
-    "share of 4-grams that repeat": ("completions/repetition_rate",)
-}
-HELDOUT = "held-out accuracy or reward"
 
 
 def accuracy_table(evaluations: Sequence[Evaluation], draws: int) -> str:
@@ -94,9 +89,10 @@ def responses_table(evaluations: Sequence[Evaluation], differences: Mapping[str,
 
 def run_section(run: Run) -> str:
     """One run: how metrics went from its start to its end, what its watches said, signs of a collapse."""
-    metrics = [names[0] for names in CURVES.values()] + ([run.heldout] if run.heldout else [])
+    shown = [metric for metrics in panels([run.rows]).values() for metric in metrics]
+    metrics = [*shown, *(f"eval_{metric}" for metric in shown), *filter(None, [run.heldout])]
     rows = []
-    for metric in metrics:
+    for metric in dict.fromkeys(metrics):
         steps, values = run.series(metric)
         if values:
             low, high = int(np.argmin(values)), int(np.argmax(values))
@@ -132,29 +128,7 @@ def provenance(evaluations: Sequence[Evaluation], runs: Sequence[Run]) -> str:
 
 def draw_curves(runs: Sequence[Run], path: Path) -> bool:
     """Training curves of all runs, one panel a metric, as a PNG; False, and no file, where nothing was logged."""
-    panels: dict[str, list] = {}
-    for i, run in enumerate(runs):
-        for name, metrics in (CURVES | {HELDOUT: tuple(filter(None, [run.heldout]))}).items():
-            curves = [run.series(metric) for metric in metrics]
-            panels.setdefault(name, []).extend((f"C{i}", steps, values) for steps, values in curves if steps)
-    panels = {name: lines for name, lines in panels.items() if lines}
-    if not panels:
-        return False
-    columns = min(3, len(panels))
-    figure = Figure(figsize=(4 * columns, 3 * -(-len(panels) // columns)), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
-    for axis, (name, lines) in zip(axes, panels.items()):
-        for color, at, heights in lines:
-            axis.plot(at, heights, marker="." if len(at) < 20 else None, color=color)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("step", fontsize=8)
-        axis.grid(alpha=0.3)
-    handles = [Line2D([], [], color=f"C{i}", label=run.name) for i, run in enumerate(runs)]
-    figure.legend(handles=handles, loc="outside lower center", fontsize=8)
-    for axis in axes[len(panels) :]:
-        axis.axis("off")
-    figure.savefig(path, dpi=120)
-    return True
+    return draw_runs({run.name: run.rows for run in runs}, path, more=[run.heldout for run in runs if run.heldout])
 
 
 def draw_differences(outcomes: Mapping[str, Mapping[str, Mapping]], path: Path) -> None:

@@ -1,7 +1,7 @@
 """Evaluate the demo: the base model and a trained policy on held-out prompts, sampled and greedy.
 
-Prints a table and writes results.json, results.md and training.png (reward, accuracy, KL and response length over the
-training steps, read from trainer_state.json in the policy folder).
+Prints a table and writes results.json, results.md and training.png (rewards, accuracy, KL and response length over the
+training steps, read from trainer_state.json in the policy folder, beside the base's accuracies).
 """
 
 import argparse
@@ -10,19 +10,14 @@ import time
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
+from train.training_figure import draw_training
 
-PANELS = {
-    "reward": ("reward",),
-    "accuracy": ("rewards/demo_accuracy/mean",),
-    "KL to the base": ("kl/k1", "kl"),
-    "response length (tokens)": ("completions/mean_length",),
-}
+ACCURACY = "rewards/demo_accuracy/mean"
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 MAKE_BASE = "make it with scripts/experiments/arithmetic/make_base.py"
@@ -87,28 +82,9 @@ def committed_table() -> str:
     return markdown_table([*headings, "whole run"], rows)
 
 
-def draw_training(history: list[dict], rows: dict[tuple[str, str], dict], path: Path) -> None:
-    """Four panels over the training steps; a series that ``history`` does not hold leaves its panel a note."""
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
-    for axis, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
-        name = next((key for key in names if any(key in entry for entry in history)), None)
-        axis.set_title(title)
-        axis.set_xlabel("step")
-        if name is None:
-            axis.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axis.transAxes)
-            continue
-        points = [(entry["step"], entry[name]) for entry in history if name in entry]
-        axis.plot(*zip(*points, strict=True), label="policy in training")
-        axis.grid(alpha=0.3)
-        if title.startswith("response length"):
-            axis.set_ylim(bottom=0)
-        if title == "accuracy":
-            for decoding, color in (("sampled", "tab:red"), ("greedy", "tab:green")):
-                height = rows["base", decoding]["accuracy"]
-                axis.axhline(height, ls="--", color=color, label=f"base, {decoding} ({height:.3f})")
-            axis.set_ylim(0, 1.05)
-            axis.legend()
-    figure.savefig(path, dpi=120)
+def base_levels(rows: dict[tuple[str, str], dict]) -> dict[str, dict[str, float]]:
+    """Where the base's accuracies stand in the picture of the training, as `draw_training` takes it."""
+    return {ACCURACY: {f"base, {how}": rows["base", how]["accuracy"] for how in ("sampled", "greedy")}}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -152,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = {(row["name"], row["decoding"]): row for row in policies}
 
     args.output.mkdir(parents=True, exist_ok=True)
-    draw_training(history, rows, args.output / "training.png")
+    draw_training(history, args.output / "training.png", base_levels(rows))
     sentence = finding(rows, args.name)
     results = {
         "policies": policies,

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scripts import load_script
@@ -106,19 +107,19 @@ def test_finding_follows_the_intervals(after, words):
     assert "0.530" in sentence
 
 
-def test_figure_marks_missing_series_and_prefers_the_exact_kl_name(tmp_path, monkeypatch):
+def test_the_figure_shows_the_bases_accuracies_beside_the_policys(tmp_path, monkeypatch):
     drawn = []
-
-    class Recorder(evaluate.Figure):
-        def savefig(self, *args, **kwargs):
-            drawn.extend(self.axes)
-
-    monkeypatch.setattr(evaluate, "Figure", Recorder)
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: drawn.append(self))
     rows = {("base", "sampled"): row(0.53, 0.51, 0.55), ("base", "greedy"): row(1.0, 0.99, 1.0)}
-    history = [{"step": 5, "reward": 0.1, "kl/k1": 0.2, "kl": 9.0, "rewards/demo_accuracy/mean": 0.5}]
-    evaluate.draw_training(history, rows, tmp_path / "x.png")
-    reward, accuracy, kl, length = drawn
-    assert reward.lines[0].get_xydata().tolist() == [[5, 0.1]]
+    history = [{"step": 5, "reward": 0.1, "rewards/demo_accuracy/mean": 0.5, "rewards/endorm/mean": 0.1}]
+    evaluate.draw_training(history, tmp_path / "x.png", evaluate.base_levels(rows))
+    panels = {axis.get_title(): axis for axis in drawn[0].axes if axis.axison}
+    assert list(panels) == ["reward endorm, which is the weighted sum", "reward demo_accuracy"]
+    assert panels["reward endorm, which is the weighted sum"].lines[0].get_xydata().tolist() == [[5, 0.1]]
+    accuracy = panels["reward demo_accuracy"]
     assert [line.get_ydata()[0] for line in accuracy.lines] == [0.5, 0.53, 1.0]
-    assert kl.lines[0].get_ydata().tolist() == [0.2]
-    assert [text.get_text() for text in length.texts] == ["not logged"]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [
+        "in training",
+        "base, sampled (0.530)",
+        "base, greedy (1.000)",
+    ]

@@ -8,7 +8,6 @@ from table_cells import cells
 
 from rewards.reporting.tables import percent
 from train.evaluation.page import (
-    HELDOUT,
     PAPER_ROWS,
     RESPONSES,
     accuracy_table,
@@ -145,6 +144,17 @@ def test_a_run_by_hand():
     ]
 
 
+def test_every_reward_of_a_run_has_a_row_in_training_and_held_out():
+    run = made_run(reward=[1.0], rewards__a__mean=[0.5], rewards__b__mean=[2.0], eval_rewards__a__mean=[0.25])
+    rows = cells(run_section(run))[2:]
+    assert [row[:2] for row in rows] == [
+        ["reward", "1"],
+        ["rewards/a/mean", "0.5"],
+        ["rewards/b/mean", "2"],
+        ["eval_rewards/a/mean", "0.25"],
+    ]
+
+
 def test_a_run_without_watches_or_signs_says_so():
     text = run_section(made_run(reward=[1.0, 2.0], eval_rewards__accuracy__mean=[0.5]))
     assert [row[0] for row in cells(text)[2:]] == ["reward", "eval_rewards/accuracy/mean"]
@@ -171,12 +181,20 @@ def test_curves_of_all_runs_share_panels_and_keep_their_colours(drawn, tmp_path)
     assert draw_curves([one, two], tmp_path / "training.png")
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
     panels = {axis.get_title(): axis for axis in drawn[0].axes if axis.axison}
-    assert list(panels) == ["reward (nats)", "entropy (nats a token)", HELDOUT]
+    accuracy = "reward accuracy"
+    assert list(panels) == ["reward, the weighted sum", accuracy, "entropy (nats a token)"]
     lines = {title: [(x.get_color(), x.get_xydata().tolist()) for x in axis.lines] for title, axis in panels.items()}
-    assert lines["reward (nats)"] == [("C0", [[1, 1], [2, 2], [3, 3]]), ("C1", [[1, 5]])]
+    assert lines["reward, the weighted sum"] == [("C0", [[1, 1], [2, 2], [3, 3]]), ("C1", [[1, 5]])]
     assert lines["entropy (nats a token)"] == [("C0", [[1, 0.5]])]
-    assert lines[HELDOUT] == [("C1", [[1, 0.25], [2, 0.5]])]
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["one", "two"]
+    assert lines[accuracy] == [("C1", [[1, 0.25], [2, 0.5]])]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["one", "two", "on held-out prompts"]
+
+
+def test_a_metric_of_the_best_checkpoint_that_no_panel_holds_is_drawn_too(drawn, tmp_path):
+    facts = {"recipe": {"metric_for_best_model": "loss"}}
+    draw_curves([made_run(facts=facts, eval_loss=[3.0, 2.0])], tmp_path / "training.png")
+    (axis,) = drawn[0].axes
+    assert (axis.get_title(), axis.lines[0].get_ydata().tolist()) == ("eval_loss", [3.0, 2.0])
 
 
 def test_of_nothing_no_figure_is_drawn(tmp_path):
