@@ -6,7 +6,6 @@ each token of two responses to one question earns. Responses are kept: a second 
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rewards.reporting.stages import run_stage
 from rewards.reporting.tables import markdown_table, with_interval
 from train.tasks.chat_evaluation import evaluate_chat
 from train.tasks.chat_tasks import TASKS, ChatTask, question_of, read_rows
+from train.training_figure import draw_training
 
 SCRIPT = Path(__file__).resolve()
 ROOT = SCRIPT.parents[3]
@@ -127,8 +127,11 @@ def main(argv: list[str] | None = None) -> None:
     sentence = finding(found, args.name)
     compared = pairs(task, rows, folders["base"], folders[args.name])
     shown = lens(args.base, compared, args.output / "lens.html", args.output / "lens.txt")
-    if (args.policy / "training.png").is_file():
-        shutil.copy(args.policy / "training.png", args.output / "training.png")
+    if (args.policy / "trainer_state.json").is_file():
+        history = json.loads((args.policy / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+        levels = {f"base, {how}, held out": found["base", how]["accuracy"] for how in ("sampled", "greedy")}
+        accuracy = f"rewards/{task.accuracy.rpartition('.')[2]}/mean"
+        draw_training(history, args.output / "training.png", {accuracy: levels})
     results = {
         "policies": policies,
         "finding": sentence,

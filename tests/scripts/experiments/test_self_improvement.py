@@ -1,6 +1,7 @@
 """The demo on a real chat model: its questions, its evaluation, and the tables of its runs."""
 
 import json
+import shutil
 
 import pytest
 
@@ -52,7 +53,11 @@ def test_examples_are_the_first_ones_and_what_a_model_writes_breaks_no_table():
 def test_evaluation_end_to_end(rehearsal, tmp_path, capsys):
     questions.main(["--output", str(tmp_path / "data"), "--seed", "1"])
     assert "64 held out" in capsys.readouterr().out
-    paths = {"base": rehearsal, "policy": rehearsal, "data": tmp_path / "data/heldout.jsonl", "output": tmp_path / "o"}
+    policy = tmp_path / "policy"
+    shutil.copytree(rehearsal, policy)
+    history = [{"step": 4, "reward": -1.0, "rewards/endorm/mean": -1.0, "rewards/capital_accuracy/mean": 0.25}]
+    (policy / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    paths = {"base": rehearsal, "policy": policy, "data": tmp_path / "data/heldout.jsonl", "output": tmp_path / "o"}
     evaluate.main([str(x) for k, v in paths.items() for x in (f"--{k}", v)] + ["--n", "3", "--seconds_so_far", "100"])
     results = json.loads((tmp_path / "o/results.json").read_text())
     assert [(r["name"], r["decoding"]) for r in results["policies"]] == [
@@ -63,6 +68,7 @@ def test_evaluation_end_to_end(rehearsal, tmp_path, capsys):
     assert results["model"] == rehearsal
     assert {"versions", "commit", "seed", "seconds", "finding"} <= set(results)
     assert results["seconds"] > 100
+    assert (tmp_path / "o/training.png").is_file()
     assert "no gain" in (tmp_path / "o/results.md").read_text()
     assert not (tmp_path / "o/lens.html").exists()  # no response of random text is right
 
