@@ -1,8 +1,9 @@
 """Watches: signs in the metrics that a policy is being spoilt, while it is trained. On by default.
 
 Each watch compares what was logged last with how the run began or with its best, so a resumed run goes on as it was.
-The thresholds are those that catch two provoked collapses of the demo in time and no sound run
-(scripts/experiments/collapse).
+The thresholds are those that catch two provoked collapses of a small task in time (scripts/experiments/collapse) and
+no sound run, neither there nor of a chat model (scripts/experiments/self_improvement). A chat model that learns to
+stop has shorter responses on average without shorter answers: only the length of responses that end is a sign.
 """
 
 import json
@@ -32,7 +33,10 @@ class WatchArguments:
     )
     watch_length: list[float] = field(
         default_factory=lambda: [0.7, 1.5],
-        metadata={"help": "Least and greatest mean response length, as shares of that at the start."},
+        metadata={
+            "help": "Least mean length of the responses that end, and greatest of all, as shares of those at the "
+            "start. Short ones are no sign while held-out accuracy is at its best."
+        },
     )
     watch_repetition: float = field(
         default=0.15, metadata={"help": "Most by which completions/repetition_rate may rise over the start."}
@@ -82,8 +86,13 @@ def signs_of_rollouts(compare: Callable[[str], tuple[float, float] | None], limi
     """
     signs: dict[str, str] = {}
     low, high = limits.watch_length
-    if (pair := compare("completions/mean_length")) and not low * pair[1] <= pair[0] <= high * pair[1]:
-        signs["length"] = f"responses have {pair[0]:.1f} tokens, {pair[1]:.1f} at the start"
+    every = compare("completions/mean_length")
+    ended = compare("completions/mean_terminated_length") or every
+    if every and every[0] > high * every[1]:
+        signs["length"] = f"responses have {every[0]:.1f} tokens, {every[1]:.1f} at the start"
+    elif ended and 0 < ended[0] < low * ended[1]:  # 0 where none ended
+        which = "responses" if ended is every else "responses that end"
+        signs["length"] = f"{which} have {ended[0]:.1f} tokens, {ended[1]:.1f} at the start"
     if (pair := compare("completions/repetition_rate")) and pair[0] > pair[1] + limits.watch_repetition:
         signs["repetition"] = f"{pair[0]:.2f} of the 4-grams repeat, {pair[1]:.2f} at the start"
     if (pair := compare("entropy")) and pair[0] < limits.watch_entropy * pair[1]:
@@ -91,6 +100,15 @@ def signs_of_rollouts(compare: Callable[[str], tuple[float, float] | None], limi
     if (pair := compare("completions/eos_rate")) and pair[0] < pair[1] - limits.watch_eos:
         signs["end_token"] = f"{pair[0]:.2f} of the responses end, {pair[1]:.2f} at the start"
     return signs
+
+
+def at_its_best(accuracy: list[float], n: int) -> bool:
+    """Whether the last of several held-out accuracies, of `n` responses each, is a standard error or less below the
+    best."""
+    if len(accuracy) < 2:
+        return False
+    top = min(max(0.0, *accuracy), 1.0)
+    return accuracy[-1] >= top - math.sqrt(2 * top * (1 - top) / n)
 
 
 def heldout_signs(
@@ -151,13 +169,16 @@ class Watches(TrainerCallback):
         rows = [row for row in state.log_history if "reward" in row]
         signs = {}
         metric = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
-        if args.metric_for_best_model is not None and metric in state.log_history[-1]:
-            evaluations = [row for row in state.log_history if metric in row]
-            n = len(self.trainer.eval_dataset) * self.trainer.num_generations_eval
+        evaluations = [row for row in state.log_history if args.metric_for_best_model and metric in row]
+        n = len(self.trainer.eval_dataset) * self.trainer.num_generations_eval if evaluations else 0
+        if evaluations and evaluations[-1] is state.log_history[-1]:
             signs = heldout_signs(evaluations, rows, metric, n, self.limits)
             self._tripped &= {*signs, "length", "repetition", "entropy", "end_token"}
         elif rows and state.log_history[-1] is rows[-1]:
             signs = rollout_signs(rows, self.limits)
+            shorter = "length" in signs and rows[-1]["completions/mean_length"] < rows[0]["completions/mean_length"]
+            if shorter and at_its_best([row[metric] for row in evaluations], n):
+                del signs["length"]
             self._tripped &= {*signs, "held_out", "divergence"}
         new = {name: said for name, said in signs.items() if name not in self._tripped}
         self._tripped |= set(new)

@@ -1,16 +1,17 @@
 """Watches: which metrics trip them, that a run warns, stops and keeps its best, and goes on as it was."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
 from helpers import ppo, trained
 from transformers import AutoModelForCausalLM
 
-from train.watches import WatchArguments, Watches, heldout_signs, rollout_signs
+from train.watches import WatchArguments, Watches, at_its_best, heldout_signs, rollout_signs
 
 SOUND = {"reward": 1.0, "completions/mean_length": 10.0, "completions/repetition_rate": 0.0, "entropy": 0.5}
-SOUND |= {"completions/eos_rate": 0.9}
+SOUND |= {"completions/eos_rate": 0.9, "completions/mean_terminated_length": 8.0}
 LIMITS = WatchArguments()
 
 
@@ -18,7 +19,9 @@ LIMITS = WatchArguments()
     "change, sign",
     [
         ({}, None),
-        ({"completions/mean_length": 6.9}, "length"),
+        ({"completions/mean_length": 6.9}, None),  # fewer of them are cut off
+        ({"completions/mean_length": 6.9, "completions/mean_terminated_length": 5.5}, "length"),
+        ({"completions/mean_terminated_length": 0.0}, None),  # none ended
         ({"completions/mean_length": 15.1}, "length"),
         ({"completions/mean_length": 7.1, "entropy": 0.016, "completions/eos_rate": 0.71}, None),
         ({"completions/repetition_rate": 0.16}, "repetition"),
@@ -49,6 +52,35 @@ def test_signs_of_an_evaluation(accuracy, rewards, n, signs):
     evaluations = [{"step": 10 * i, "eval_x": a} for i, a in enumerate(accuracy)]
     rows = [{"step": 10 * i, "reward": r} for i, r in enumerate(rewards)]
     assert list(heldout_signs(evaluations, rows, "eval_x", n, LIMITS)) == signs
+
+
+@pytest.mark.parametrize(
+    "accuracy, n, best",
+    [
+        ([0.9], 64, False),
+        ([0.1, 0.4], 64, True),
+        ([0.4, 0.1], 64, False),
+        ([0.5, 0.43], 64, True),
+        ([0.5, 0.4], 64, False),
+    ],
+)
+def test_at_its_best_is_within_a_standard_error(accuracy, n, best):
+    assert at_its_best(accuracy, n) == best
+
+
+@pytest.mark.parametrize("accuracy, tripped", [([0.2, 0.5], []), ([0.5, 0.2], ["length"]), ([], ["length"])])
+def test_short_responses_are_no_sign_while_held_out_accuracy_is_at_its_best(accuracy, tripped, tmp_path):
+    state = SimpleNamespace(log_history=[], is_world_process_zero=True, global_step=9)
+    args = SimpleNamespace(metric_for_best_model="rewards/x/mean", output_dir=str(tmp_path), eval_strategy="steps")
+    trainer = SimpleNamespace(args=args, eval_dataset=[0] * 64, num_generations_eval=1)
+    watches = Watches(trainer, LIMITS)
+    short = {"completions/mean_length": 6.0, "completions/mean_terminated_length": 5.0}
+    history = [{"step": i} | SOUND for i in range(3)]
+    history += [{"step": 3, "eval_rewards/x/mean": value} for value in accuracy] + [{"step": 4} | SOUND | short]
+    for row in history:
+        state.log_history.append(row)
+        watches.on_log(args, state, SimpleNamespace())
+    assert sorted(watches._tripped - {"held_out"}) == tripped
 
 
 def decaying(trainer_steps: list[float]):
