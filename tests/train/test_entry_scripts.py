@@ -1,5 +1,6 @@
 """The real entry scripts through `accelerate launch`, with the recipes that users start from, on a rehearsal model."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_lora_recipe_saves_the_adapter_alone(rehearsal, problems, tmp_path):
     assert all(math.isfinite(v) for v in merged.values())
     assert (tmp_path / "adapter_model.safetensors").exists()
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_the_recipe_of_the_small_chat_model_on_gsm8k(rehearsal, tmp_path):
+    rows = [{"question": f"What is {i} + {i}?", "answer": f"It is {i} and {i}.\n#### {2 * i}"} for i in range(40)]
+    data = tmp_path / "gsm8k.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": data, "heldout_name": data, "eval_steps": 2}
+    fields |= {"bf16": False, "max_heldout_samples": 4, "num_iterations": 1, "logging_steps": 1}
+    launch("ppo_endorm", "configs/math/ppo_smollm2_135m_gsm8k.yaml", tmp_path / "run", **fields)
+    merged = assert_sound(tmp_path / "run", rehearsal)
+    assert [name for name in PROMISED.split() if name not in merged] == []
+    assert merged["eval_rewards/accuracy/mean"] == 0
 
 
 def test_prompts_and_responses_beyond_the_models_positions(rehearsal, problems, tmp_path):
