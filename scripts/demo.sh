@@ -63,8 +63,8 @@ fi
 python "$experiment/write_questions.py" --task "$task" --output "$output/data"
 reward=capital tokens=24
 [ "$task" = capitals ] || { reward=word_problem tokens=64; }
-bf16=false # cores without arithmetic in bf16 would imitate it, slowly
-grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && bf16=true
+bf16=false dtype=float32 # cores without arithmetic in bf16 would imitate it, slowly
+grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && { bf16=true dtype=bfloat16; }
 
 echo "== 2/3 ${algo}: the model improves itself with the reward inside its own frozen copy"
 launch --config "configs/demo/capitals_${algo}.yaml" --seed "$seed" --model_name_or_path "$model" --bf16 "$bf16" \
@@ -74,4 +74,4 @@ launch --config "configs/demo/capitals_${algo}.yaml" --seed "$seed" --model_name
 
 echo "== 3/3 evaluation on held-out questions"
 python "$experiment/evaluate_chat.py" --task "$task" --base "$model" --policy "$output/$algo" --name "${algo}_endorm" \
-  --data "$output/data/heldout.jsonl" --output "$output" --seed "$seed" --seconds_so_far $((SECONDS - start))
+  --data "$output/data/heldout.jsonl" --output "$output" --seed "$seed" --dtype "$dtype" --seconds_so_far $((SECONDS - start))

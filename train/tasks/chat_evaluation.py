@@ -45,7 +45,8 @@ def evaluate_chat(
         A dictionary a decoding, and one for the majority where 8 responses were sampled: "name", "decoding",
         "temperature", "accuracy" in 0..1, "ci95" (bootstrap over questions), "n" questions, "samples" to each,
         "per_question" (n accuracies), and, but for the majority, "mean_tokens" (the end token included), "ended" (the
-        share of responses with one), "first_sentence" (accuracy where only a response's first sentence is read).
+        share of responses with one), "first_sentence" (accuracy where only a response's first sentence is read) and
+        "right_of_ended" (the share of right ones among the responses that ended; None where none did).
     """
     load = cache(partial(TransformersSampler, str(model), dtype))  # once, and only if something is missing
     ids, prompts = [str(i) for i in range(len(rows))], [row["prompt"] for row in rows]
@@ -68,10 +69,14 @@ def summarise(task: ChatTask, rows: Sequence[Mapping], responses: Sequence[Seque
     right = [[task.is_correct(row, r["text"]) for r in of_it] for row, of_it in zip(rows, responses)]
     short = [[task.is_correct(row, first_sentence(r["text"])) for r in of_it] for row, of_it in zip(rows, responses)]
     every = [r for of_it in responses for r in of_it]
+    ended = [
+        is_right for of_it, rights in zip(responses, right) for r, is_right in zip(of_it, rights) if r["finished"]
+    ]
     return accuracy([float(np.mean(of_it)) for of_it in right]) | {
         "mean_tokens": float(np.mean([len(r["token_ids"]) for r in every])),
         "ended": float(np.mean([r["finished"] for r in every])),
         "first_sentence": float(np.mean(short)),
+        "right_of_ended": float(np.mean(ended)) if ended else None,
     }
 
 

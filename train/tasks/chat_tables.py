@@ -21,8 +21,9 @@ def cell(run: Mapping, side: str, decoding: str, value: str = "accuracy") -> Any
 
 
 def mean_of(runs: Sequence[Mapping], value: str, side: str = "heldout", decoding: str = "sampled") -> float:
-    """The mean over runs of one figure."""
-    return float(np.mean([cell(run, side, decoding, value) for run in runs]))
+    """The mean over runs of one figure, those left out where it is None; NaN where it is None in all."""
+    known = [x for run in runs if (x := cell(run, side, decoding, value)) is not None]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def over_seeds(runs: Sequence[Mapping], side: str, decoding: str) -> str:

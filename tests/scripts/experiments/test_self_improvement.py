@@ -84,7 +84,7 @@ def test_what_is_missing_is_named_with_its_remedy(missing, tmp_path):
 
 def run(name, seed, sampled, greedy, kl=None):
     cells = [
-        row(name, "sampled", sampled, mean_tokens=9.0, ended=1.0, first_sentence=0.5),
+        row(name, "sampled", sampled, mean_tokens=9.0, ended=1.0, first_sentence=0.5, right_of_ended=0.6),
         row(name, "greedy", greedy),
     ]
     cells += [row(name, "low_temperature", sampled), row(name, "majority of 8", sampled)]
@@ -100,4 +100,4 @@ def test_the_table_has_the_runs_that_are_there_and_the_base_they_are_compared_wi
     assert (len(lines), len(looks)) == (4, 4)
     assert "0.250 (0.250 to 0.250)" in lines[2]
     assert all(text in lines[3] for text in ("EndoRM PPO", "0.750", "+0.000 (+0.000 to +0.000)", "gain"))
-    assert all(text in looks[3] for text in ("9.0", "1.00", "0.500", "0.40"))
+    assert all(text in looks[3] for text in ("9.0", "1.00", "0.500", "0.600", "0.40"))

@@ -34,6 +34,8 @@ def test_accuracy_is_the_mean_over_questions_and_the_rest_over_responses():
     assert found["mean_tokens"] == (3 + 4 + 9 + 4 + 8 + 2) / 6
     assert found["ended"] == pytest.approx(4 / 6)
     assert found["first_sentence"] == pytest.approx((1 + 1 + 2) / 6)  # Santiago, before it is taken back
+    assert found["right_of_ended"] == 3 / 4
+    assert summarise(TASK, ROWS[1:2], RESPONSES[1:2])["right_of_ended"] is None
 
 
 def test_the_interval_is_of_questions_and_not_of_responses():
