@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/rounds"), help="folder for everything")
     parser.add_argument("--task", choices=TASKS, default="capitals")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rollouts", type=int, default=16, help="of 64 responses, in each run")
+    parser.add_argument("--rollouts", type=int, default=10, help="of 64 responses, in each run")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of evaluation's weights")
     parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args()

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="capitals")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME", help="; ".join(RUNS))
-    parser.add_argument("--rollouts", type=int, default=16, help="of 64 responses, in each run")
+    parser.add_argument("--rollouts", type=int, default=10, help="of 64 responses, in each run")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of evaluation's weights")
     parser.add_argument("--keep_models", action="store_true", help="keep the trained weights, half a gigabyte a run")
     parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
