@@ -223,6 +223,21 @@ class ScoreCache:
                     self._write([keys[i] for i in rows], scores)
         return [self._known[key] for key in keys]
 
+    def keep(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        scores: Sequence[TokenScores],
+    ) -> None:
+        """Keep scores that this model has given elsewhere, at the cache's alphas, as one part; those that are there
+        already are not written again."""
+        new = {}
+        for prompt, response, score in zip(prompt_ids, response_ids, scores, strict=True):
+            if (key := _key(prompt, response)) not in self._known:
+                new[key] = score
+        if new:
+            self._write(list(new), list(new.values()))
+
     def _write(self, keys: list[str], scores: list[TokenScores]) -> None:
         tensors = {
             "lengths": torch.tensor([len(s.q) for s in scores]),

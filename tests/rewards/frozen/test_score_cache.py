@@ -66,6 +66,18 @@ def test_killed_and_restarted_it_goes_on(saved_model, base, tmp_path, monkeypatc
     assert len(ScoreCache(tmp_path, saved_model)) == 4
 
 
+def test_scores_made_elsewhere_are_kept_once(saved_model, base, tmp_path):
+    cache = ScoreCache(tmp_path, saved_model)
+    scores = base.score(PROMPTS, RESPONSES)
+    cache.keep(PROMPTS[:3], RESPONSES[:3], scores[:3])
+    cache.keep(PROMPTS, RESPONSES, scores)
+    cache.keep(PROMPTS, RESPONSES, scores)
+    parts = sorted(cache.folder.glob("part-*"))
+    assert [len(load_file(path)["lengths"]) for path in parts] == [3, 1]
+    again = ScoreCache(tmp_path, saved_model).score(no_base, PROMPTS, RESPONSES)
+    assert all(torch.equal(a.q, b.q) and torch.equal(a.v[1.0], b.v[1.0]) for a, b in zip(again, scores, strict=True))
+
+
 def test_other_models_alphas_and_dtypes_keep_apart(saved_model, base, tmp_path):
     ScoreCache(tmp_path / "cache", saved_model).score(lambda: base, PROMPTS, RESPONSES)
     other = tmp_path / "other"
