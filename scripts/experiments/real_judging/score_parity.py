@@ -4,8 +4,8 @@
 
 The published way takes one prompt and response as texts, without template and without end token, computes the logits
 of the whole sequence and goes through its tokens in a Python loop. A file with a function seed_reward(model,
-tokenizer, prompt, response, gamma=) does it, or without one the loop of scripts/bench/scoring_rivals.py. The project
-reads the end token too, as its judges do, and leaves it out of the sum; what it computes goes into the cache of scores.
+tokenizer, prompt, response, gamma=, beta=) does it, or without one the loop of scripts/bench/scoring_rivals.py. The
+project reads the end token too, as its judges do, and leaves it out of the sum; what it computes goes into the cache.
 
 Both take turns on chunks of responses of about equal length, each first in every other chunk. Every chunk is a line of
 a file, so that the command goes on after a kill.
@@ -19,12 +19,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from rewards import FrozenBase
 from rewards.frozen.encoding import encode_prompt, encode_response
 from rewards.frozen.sweep import ScoredResponses, Setting
 from rewards.preferences import rm_bench
@@ -80,7 +79,7 @@ def read_chunks(record: Path, settings: dict) -> list[dict]:
     return chunks
 
 
-def timed(run: Callable[[], list[float]]) -> tuple[list[float], dict[str, float]]:
+def timed(run: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """What `run` gives, and how long it took by the clock and of the processor."""
     starts = {name: clock() for name, clock in CLOCKS.items()}
     given = run()
@@ -98,29 +97,29 @@ def score_chunks(args: argparse.Namespace, comparisons, record: Path) -> list[di
     ended = [[*ids, tokenizer.eos_token_id] for ids in responses]
     done = read_chunks(record, {name: str(getattr(args, name)) for name in DECIDES})
     chunks = chunks_of([len(ids) for ids in responses], args.chunk)
-    base: FrozenBase | None = None
+    if len(done) < len(chunks):
+        model = source.base().model
+
+    def ours(rows: list[int]) -> tuple[list[float], list]:
+        scores = source.base().score([prompts[i] for i in rows], [ended[i] for i in rows], share_prompts=True)
+        return ScoredResponses(scores).rewards(setting).tolist(), scores
+
+    def theirs(rows: list[int]) -> tuple[list[float], None]:
+        if args.reference_script is None:
+            ids = [prompts[i] for i in rows], [responses[i] for i in rows]
+            return one_by_one(model, *ids, args.discount, args.floor), None
+        reference = load_seed(args.reference_script)
+        return [reference(model, tokenizer, *texts[i], gamma=args.discount, beta=args.floor) for i in rows], None
+
     for number in tqdm(range(len(done), len(chunks)), desc="both ways", unit="chunk"):
         rows = chunks[number]
-        base = base or source.base()
-        kept: list = []
-
-        def ours(rows=rows, kept=kept) -> list[float]:
-            kept += base.score([prompts[i] for i in rows], [ended[i] for i in rows], share_prompts=True)
-            return ScoredResponses(kept).rewards(setting).tolist()
-
-        def theirs(rows=rows) -> list[float]:
-            if args.reference_script is None:
-                ids = [prompts[i] for i in rows], [responses[i] for i in rows]
-                return one_by_one(base.model, *ids, args.discount, args.floor)
-            reference = load_seed(args.reference_script)
-            return [reference(base.model, tokenizer, *texts[i], gamma=args.discount, beta=args.floor) for i in rows]
-
         row: dict = {"bucket": bucket_of(len(responses[rows[0]])), "tokens": sum(len(responses[i]) for i in rows)}
         row["places"] = [places[i] for i in rows]
-        pair = [(OURS, ours), (THEIRS, theirs)]
-        for name, run in pair if number % 2 else pair[::-1]:
-            scores, clocks = timed(run)
+        kept = []
+        for name, way in [(OURS, ours), (THEIRS, theirs)][:: 1 if number % 2 else -1]:
+            (scores, tokens), clocks = timed(lambda way=way, rows=rows: way(rows))
             row[name] = {"scores": scores} | clocks
+            kept = tokens or kept
         source.cache.keep([prompts[i] for i in rows], [ended[i] for i in rows], kept)
         done.append(row)
         with record.open("a", encoding="utf-8") as file:
