@@ -148,7 +148,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0, help="of the samples of rows")
     for name, size in SIZES.items():
-        parser.add_argument(f"--{name}_rows", type=int, default=size, help=f"rows of {name}, 0 for all; default {size}")
+        parser.add_argument(
+            f"--{name}_rows", type=int, default=size, help=f"rows of {name}, 0 for all; default {size}"
+        )
     parser.add_argument("--limit", type=int, help="at most so many rows in a stage, to try the command")
     parser.add_argument("--draws", type=int, default=10_000, help="of the bootstrap")
     parser.add_argument("--reference_script", help="for parity: Python file with seed_reward(model, tokenizer, ...)")
