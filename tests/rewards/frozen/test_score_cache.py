@@ -66,6 +66,22 @@ def test_killed_and_restarted_it_goes_on(saved_model, base, tmp_path, monkeypatc
     assert len(ScoreCache(tmp_path, saved_model)) == 4
 
 
+def test_two_processes_that_write_at_once_both_keep_their_scores(saved_model, base, tmp_path, monkeypatch):
+    first, second, save = ScoreCache(tmp_path, saved_model), ScoreCache(tmp_path, saved_model), score_cache.save_file
+    scores = base.score(PROMPTS, RESPONSES)
+
+    def another_writes_meanwhile(*args):
+        monkeypatch.setattr(score_cache, "save_file", save)
+        with monkeypatch.context() as other:
+            other.setattr(score_cache.os, "getpid", lambda: 7)
+            second.keep(PROMPTS[2:], RESPONSES[2:], scores[2:])
+        save(*args)
+
+    monkeypatch.setattr(score_cache, "save_file", another_writes_meanwhile)
+    first.keep(PROMPTS[:2], RESPONSES[:2], scores[:2])
+    assert len(ScoreCache(tmp_path, saved_model)) == 4
+
+
 def test_scores_made_elsewhere_are_kept_once(saved_model, base, tmp_path):
     cache = ScoreCache(tmp_path, saved_model)
     scores = base.score(PROMPTS, RESPONSES)
