@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from rewards.reporting.tables import markdown_table, percent, with_interval
 
+FEWEST = 5  # chunks from which an interval is drawn
 LENGTH, RANDOM = "length only", "random"
 DATA = {"chat": "RM-Bench chat", "safety": "RM-Bench safety", "code": "RM-Bench code"}
 KINDS = {"": "template", "_plain": "no template"}
@@ -130,15 +131,23 @@ def dsp_tables(stage: Mapping) -> str:
     return f"{cells}\n{markdown_table(headings, shown)}"
 
 
+def ratio_cell(part: Mapping, clock: str) -> str:
+    """A ratio of seconds, with its interval where there are chunks enough to draw from."""
+    found = part["ratio"][clock]
+    if part["chunks"] < FEWEST:
+        return f"{found['value']:.2f}"
+    return with_interval(found["value"], found["low"], found["high"], form=".2f")
+
+
 def parity_table(stage: Mapping) -> str:
     """Scores and seconds of both ways, by length of the response."""
     rows = []
     for label, part in [*stage["buckets"].items(), ("all", stage["all"])]:
         times = [f"{part['processor_seconds'][way]:,.0f}" for way in ("ours", "one at a time")]
-        ratios = [with_interval(*part["ratio"][c].values(), form=".2f") for c in ("processor_seconds", "seconds")]
+        ratios = [ratio_cell(part, clock) for clock in ("processor_seconds", "seconds")]
         difference = f"{part['largest_difference_nats']:.1e}"
-        rows.append([label, part["responses"], f"{part['tokens']:,}", difference, *times, *ratios])
-    headings = ["tokens of the response", "responses", "tokens", "largest difference, nats"]
+        rows.append([label, part["responses"], part["chunks"], f"{part['tokens']:,}", difference, *times, *ratios])
+    headings = ["tokens of the response", "responses", "chunks", "tokens", "largest difference, nats"]
     headings += ["ours, processor s", "one at a time, processor s", "ratio, processor", "ratio, clock"]
     return markdown_table(headings, rows)
 

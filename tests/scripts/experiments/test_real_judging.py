@@ -12,7 +12,6 @@ from scripts import load_script
 
 RESULTS = ROOT / "scripts/experiments/real_judging/results"
 KINDS = ("academy", "business", "entertainment", "literature", "normal")
-ALL = {"value": 0.5, "low": 0.4, "high": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +173,25 @@ def test_the_ratio_of_seconds_is_that_of_the_totals():
     found = ratio(rows, "seconds")
     assert found["value"] == pytest.approx(2.0)
     assert found["low"] < 2 < found["high"]
+
+
+@pytest.mark.parametrize("name", ["chat", "chat_plain"])
+def test_the_committed_results_on_chat_are_complete_and_above_length_at_the_published_discount(name, script, report):
+    stage = script.read(RESULTS)[name]
+    assert stage["asked"]["rows"] == 129
+    assert stage["judges"]["endorm"]["counts"]["comparisons"] == 9 * 129
+    assert stage["judges"]["endorm"]["counts"]["not_scored"] == 0
+    assert report.apart(report.row_of(stage["sweep"], discount=0.95)["above_length"])
+
+
+def test_the_committed_scores_are_those_of_the_published_script(script):
+    stage = script.read(RESULTS)["parity"]
+    assert (stage["way"], stage["all"]["responses"]) == ("the given script", 774)
+    assert stage["all"]["largest_difference_nats"] < 1e-3
+    assert sum(part["responses"] for part in stage["buckets"].values()) == 774
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_results_name_no_path_of_a_machine(path):
+    words = json.dumps(json.loads(path.read_text(encoding="utf-8"))).replace('"', " ").replace("=", " ").split()
+    assert not [word for word in words if word.startswith(("/", "~"))]
