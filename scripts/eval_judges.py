@@ -34,6 +34,7 @@ from rewards.preferences.evaluation import (
 from rewards.preferences.layouts import LAYOUTS
 from rewards.preferences.report import write
 from rewards.reporting.record import record
+from rewards.reporting.tables import percent
 
 PAIR_COLUMNS = {
     "prompt": "column of the prompt, text or chat messages; '' for none, where the responses bring their turns along",
@@ -118,6 +119,10 @@ def judge_dsp(args: argparse.Namespace) -> tuple[str, dict, str, dict]:
         of_domain = {label: v[domain] for label, v in verdicts.items()}
         options = {"max_length_ratio": args.max_length_ratio}
         results["views"][domain] = assess(dsp, comparisons, of_domain, args.draws, **options)
+    results["steering"] = {
+        label: dsp.steering(views, {domain: v.outcome for domain, v in of_judge.items()}, draws=args.draws)
+        for label, of_judge in verdicts.items()
+    }
     markdown = f"# DSP, {args.model}\n\nAccuracy in percent. Row: domain of the system prompt. Column: test domain.\n"
     panels = {}
     for label in verdicts:
@@ -127,6 +132,8 @@ def judge_dsp(args: argparse.Namespace) -> tuple[str, dict, str, dict]:
             table = results["tables"][label][variant.lstrip("_") or "all"] = dsp.table(summaries, variant)
             title = f"{label}{variant.replace('_', ' ')}"
             markdown += f"\n## {title}\n\n{dsp.table_page(table)}"
+            if not variant:
+                markdown += f"It adds {percent(results['steering'][label])} to the mean of the other prompts.\n"
             panels[title] = (table["accuracy"], table["rows"], table["columns"])
     for domain in views:
         markdown += f"\n## Judges under the {domain} prompt\n\n{judge_tables(results['views'][domain], dsp.COLUMNS)}"

@@ -149,7 +149,7 @@ class ScoreCache:
         model: name or folder of the model; only its fingerprint and dtype matter.
         dtype: the weights' dtype, by name.
         alphas: at which soft values are kept; 1 is always among them, for the log-probabilities.
-        part: responses in one file, which is also what a kill loses at most.
+        part: responses in one file, which is also what a kill loses at most: minutes of a real model on one core.
 
     Raises:
         ValueError: the files in the folder are of another model than its name says.
@@ -161,7 +161,7 @@ class ScoreCache:
         model: str,
         dtype: str = "auto",
         alphas: Sequence[float] = (1.0,),
-        part: int = 256,
+        part: int = 64,
     ):
         self.alphas = tuple(sorted({1.0, *map(float, alphas)}))
         self.facts = {
@@ -223,6 +223,21 @@ class ScoreCache:
                     self._write([keys[i] for i in rows], scores)
         return [self._known[key] for key in keys]
 
+    def keep(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        scores: Sequence[TokenScores],
+    ) -> None:
+        """Keep scores that this model has given elsewhere, at the cache's alphas, as one part; those that are there
+        already are not written again."""
+        new = {}
+        for prompt, response, score in zip(prompt_ids, response_ids, scores, strict=True):
+            if (key := _key(prompt, response)) not in self._known:
+                new[key] = score
+        if new:
+            self._write(list(new), list(new.values()))
+
     def _write(self, keys: list[str], scores: list[TokenScores]) -> None:
         tensors = {
             "lengths": torch.tensor([len(s.q) for s in scores]),
@@ -230,7 +245,9 @@ class ScoreCache:
             "q": torch.cat([s.q for s in scores]),
             **{f"v[{a}]": torch.cat([s.v[a] for s in scores]) for a in self.alphas},
         }
-        path = self.folder / f"part-{len(list(self.folder.glob('part-*.safetensors'))):05d}.safetensors"
+        # the number is taken before the file is there, so another process that writes now may have taken the same
+        number = len(list(self.folder.glob("part-*.safetensors")))
+        path = self.folder / f"part-{number:05d}-{os.getpid()}.safetensors"
         unfinished = path.with_suffix(f".{os.getpid()}")
         metadata = {"keys": json.dumps(keys), "vocab_size": str(scores[0].vocab_size)}
         save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, unfinished, metadata)

@@ -2,7 +2,7 @@
 
 No model runs here. `rm_bench`, `dsp` and `pairs` each have the same four things: `load` makes the comparisons,
 `summary` gives one judge's scores with intervals, `differences` those of two judges on the same comparisons, and
-`headline` the one figure by which settings are compared.
+`headline` the one figure by which settings are compared. `dsp` has `steering` too, what a prompt adds.
 """
 
 from rewards.preferences.comparisons import Comparisons, Group, floors, outcomes, with_system

@@ -96,18 +96,25 @@ def figure(
     draws: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
+    minus: Sequence[np.ndarray] | None = None,
 ) -> dict[str, float | None]:
     """One figure of several outcomes on the same comparisons, such as a mean over views, with its percentile interval.
 
     Args:
         value: from the scores of each outcome, name -> (1 + draws,), to the figure, (1 + draws,).
+        minus: as many outcomes of another judge, whose figure is subtracted, on the comparisons that both have scored.
 
     Returns:
         {"value", "low", "high"}, as `estimates` has them.
     """
+    n = len(outcomes)
+    if minus is not None:
+        both = [~(np.isnan(o) | np.isnan(m)) for o, m in zip(outcomes, minus, strict=True)]
+        outcomes = [np.where(b, o, np.nan) for b, o in zip([*both, *both], [*outcomes, *minus], strict=True)]
     wins, scored = resample(layout, outcomes, draws, seed)
     scores = [layout.scores(w, s) for w, s in zip(wins, scored, strict=True)]
-    return percentiles({"figure": value(scores)}, level)["figure"]
+    values = value(scores) if minus is None else value(scores[:n]) - value(scores[n:])
+    return percentiles({"figure": values}, level)["figure"]
 
 
 def differences(

@@ -148,19 +148,43 @@ def table_page(table: Mapping) -> str:
 
 
 def headline(
-    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+    views: Mapping[str, Comparisons],
+    outcomes: Mapping[str, np.ndarray],
+    draws: int = 10_000,
+    seed: int = 0,
+    minus: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float | None]:
     """Mean accuracy of each domain under its own prompt, the table's diagonal, with its interval.
 
     Args:
         views, outcomes: domain of the system prompt -> the same comparisons under it, and one judge's outcomes there.
+        minus: another judge's outcomes, whose figure is subtracted, paired.
     """
-    layout = _layout(views[DOMAINS[0]], max_length_ratio=1.25, lengths=None)
+    return _figure(views, outcomes, _diagonal, draws, seed, minus)
+
+
+def steering(
+    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+) -> dict[str, float | None]:
+    """What a domain's own prompt adds: the mean of the table's diagonal less that of its other cells, which is 0 for a
+    judge that does not read the prompt, with its interval. Arguments as of `headline`."""
 
     def value(scores: list[dict[str, np.ndarray]]) -> np.ndarray:
-        return np.mean([of_view[domain] for domain, of_view in zip(DOMAINS, scores, strict=True)], axis=0)
+        total = np.sum([of_view[domain] for of_view in scores for domain in DOMAINS], axis=0)
+        others = len(DOMAINS) * (len(DOMAINS) - 1)
+        return _diagonal(scores) - (total - len(DOMAINS) * _diagonal(scores)) / others
 
-    return statistics.figure(layout, [outcomes[domain] for domain in DOMAINS], value, draws, seed)
+    return _figure(views, outcomes, value, draws, seed)
+
+
+def _diagonal(scores: list[dict[str, np.ndarray]]) -> np.ndarray:
+    return np.mean([of_view[domain] for domain, of_view in zip(DOMAINS, scores, strict=True)], axis=0)
+
+
+def _figure(views, outcomes, value, draws: int, seed: int, minus=None) -> dict[str, float | None]:
+    layout = _layout(views[DOMAINS[0]], max_length_ratio=1.25, lengths=None)
+    subtracted = None if minus is None else [minus[domain] for domain in DOMAINS]
+    return statistics.figure(layout, [outcomes[domain] for domain in DOMAINS], value, draws, seed, minus=subtracted)
 
 
 def _domains(comparisons: Comparisons) -> list[str]:

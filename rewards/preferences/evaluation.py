@@ -140,8 +140,9 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
     """EndoRM's scores on every view under every combination of the lists that the flags name.
 
     Returns:
-        One {"setting": fields, "views": view -> score -> value, "figure": the benchmark's headline with its interval}
-        a combination, in the grid's order.
+        One a combination, in the grid's order: "setting", its fields; "views", view -> score -> value; "figure", the
+        benchmark's headline with its interval; "above_length", that less the one of the length-only floor, paired;
+        "length_correlation", view -> Spearman's within a prompt; and from DSP "steering".
     """
     settings = grid(
         alpha=args.alphas,
@@ -154,14 +155,20 @@ def sweep(benchmark: ModuleType, views: Mapping[str, Comparisons], source: EndoR
     )
     rows: list[dict[str, dict]] = [{"setting": vars(s), "views": {}} for s in settings]
     outcomes: list[dict[str, np.ndarray]] = [{} for _ in settings]
+    by_length = {view: next(iter(floors(comparisons).values())) for view, comparisons in views.items()}
     for view, comparisons in views.items():
         verdicts = endorm_verdicts(source, comparisons, settings, f"endorm {view}".strip())
         for row, outcome, v in zip(rows, outcomes, verdicts):
             scores = benchmark.summary(comparisons, v.outcome, draws=1)["scores"]
             row["views"][view] = {name: score["value"] for name, score in scores.items()}
             outcome[view] = v.outcome
+            correlation = statistics.length_correlation(comparisons.groups, v.scores or [])["within_prompt"]
+            row.setdefault("length_correlation", {})[view] = correlation
     for row, outcome in zip(rows, tqdm(outcomes, desc="sweep", unit="setting")):
         row["figure"] = benchmark.headline(views, outcome, draws=args.draws)
+        row["above_length"] = benchmark.headline(views, outcome, draws=args.draws, minus=by_length)
+        if hasattr(benchmark, "steering"):
+            row["steering"] = benchmark.steering(views, outcome, draws=args.draws)
     return rows
 
 
@@ -174,13 +181,16 @@ def sweep_panels(rows: list[dict]) -> tuple[str, dict]:
     fields = list(rows[0]["setting"])
     across = [f for f in fields if f != "discount" and len({row["setting"][f] for row in rows}) > 1]
     ranked = sorted(rows, key=lambda row: np.inf if row["figure"]["value"] is None else -row["figure"]["value"])
-    table = [[*(row["setting"][f] for f in fields), percent(row["figure"])] for row in ranked]
+    table = [
+        [*(row["setting"][f] for f in fields), percent(row["above_length"]), percent(row["figure"])] for row in ranked
+    ]
     columns = list(dict.fromkeys(tuple(row["setting"][f] for f in across) for row in rows))
     discounts = list(dict.fromkeys(row["setting"]["discount"] for row in rows))
     cells = {(r["setting"]["discount"], tuple(r["setting"][f] for f in across)): r["figure"]["value"] for r in rows}
     matrix = [[cells[d, c] for c in columns] for d in discounts]
     labels = [" ".join(f"{f} {x}" for f, x in zip(across, c)) or "endorm" for c in columns]
-    markdown = markdown_table([*(f.replace("_", " ") for f in fields), "accuracy (95 % interval)"], table)
+    headings = [*(f.replace("_", " ") for f in fields), "less length only, paired", "accuracy (95 % interval)"]
+    markdown = markdown_table(headings, table)
     if len(rows) > 1:
         markdown += (
             f"\nThe intervals are each setting's own: the best of {len(rows)} on one set looks better than it is.\n"

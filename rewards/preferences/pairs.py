@@ -211,16 +211,23 @@ def differences(
 
 
 def headline(
-    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+    views: Mapping[str, Comparisons],
+    outcomes: Mapping[str, np.ndarray],
+    draws: int = 10_000,
+    seed: int = 0,
+    minus: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float | None]:
     """The accuracy over all comparisons with its interval.
 
     Args:
         views, outcomes: view -> its comparisons, and one judge's outcomes on them; here there is one view.
+        minus: another judge's outcomes, whose accuracy is subtracted, paired.
     """
     ((view, comparisons),) = views.items()
-    layout = _layouts(comparisons)[0]
-    return statistics.figure(layout, [outcomes[view]], lambda scores: scores[0]["accuracy"], draws, seed)
+    layout, subtracted = _layouts(comparisons)[0], None if minus is None else [minus[view]]
+    return statistics.figure(
+        layout, [outcomes[view]], lambda scores: scores[0]["accuracy"], draws, seed, minus=subtracted
+    )
 
 
 def all_beaten(comparisons: Comparisons, outcome: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def load(
         name, split, config, limit: as `load_rows` takes them.
         chat: prompts as chat messages, else as plain text.
     """
-    table = Table(name, *_rows(name, split, config)).limited(limit)
+    table = Table(name, *read_rows(name, split, config)).limited(limit)
     rows, notes = table.rows(), table.notes
     by_domain: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
     malformed, foreign, repeated = [], [], 0
@@ -93,8 +93,8 @@ def load(
     return Comparisons.build(groups, built, ("domain", "subdomain", "chosen_style", "rejected_style"), notes)
 
 
-def _rows(name: str, split: str, config: str | None) -> tuple[list[dict], list[str]]:
-    """Rows with a domain and an id each, and notes."""
+def read_rows(name: str, split: str = "train", config: str | None = None) -> tuple[list[dict], list[str]]:
+    """Rows with a domain and an id each, and notes, from wherever `load` takes them."""
     rows: list[dict] = []
     places, notes = _places(name)
     for place in places:
@@ -194,12 +194,17 @@ def columns(judges: Mapping[str, Mapping]) -> list[str]:
 
 
 def headline(
-    views: Mapping[str, Comparisons], outcomes: Mapping[str, np.ndarray], draws: int = 10_000, seed: int = 0
+    views: Mapping[str, Comparisons],
+    outcomes: Mapping[str, np.ndarray],
+    draws: int = 10_000,
+    seed: int = 0,
+    minus: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float | None]:
     """One figure with its interval: the official average where all four domains are there, else the pooled one.
 
     Args:
         views, outcomes: view -> its comparisons, and one judge's outcomes on them; here there is one view.
+        minus: another judge's outcomes, whose figure is subtracted, paired.
     """
     ((view, comparisons),) = views.items()
 
@@ -207,7 +212,8 @@ def headline(
         official, pooled = scores[0]["official_average"], scores[0]["pooled_average"]
         return pooled if np.isnan(official[0]) else official
 
-    return statistics.figure(_layout(comparisons), [outcomes[view]], value, draws, seed)
+    subtracted = None if minus is None else [minus[view]]
+    return statistics.figure(_layout(comparisons), [outcomes[view]], value, draws, seed, minus=subtracted)
 
 
 def panels(matrices: dict[str, list[list[float | None]]], judge: str) -> dict[str, tuple]:

@@ -4,7 +4,8 @@
 
 Rivals: `limit`, the backbone's forward plus the bare fp32 head product over the same states, results thrown away;
 `blocked_limit`, the same with the product in our blocks into one buffer, the floor of a scorer of this kind; `naive`,
-the full logits of the padded batch in fp32; `seed`, any script with a function seed_reward(model, tokenizer, prompt,
+the full logits of the padded batch in fp32; `one_by_one`, whole sequences one at a time with a loop over tokens, as
+the method was first written down; `seed`, any script with a function seed_reward(model, tokenizer, prompt,
 response) given by --seed_script, one response at a time; `trl_fused_head`, as TRL's GRPO computes log-probs;
 `cut_cross_entropy` and `liger` (log-probs) from their packages (pip install 'endorm[bench]'); `apart`, with
 --shared_prompt, ours without sharing it. The GPU is used where there is one.

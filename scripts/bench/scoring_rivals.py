@@ -67,6 +67,7 @@ def rivals(
         "limit": Rival(partial(limit, *batch), "nothing"),
         "blocked_limit": Rival(partial(limit, *batch, BLOCKS[model.device.type]), "nothing"),
         "naive": Rival(partial(naive, *batch), "rewards"),
+        "one_by_one": Rival(partial(one_by_one, *batch), "sums of rewards"),
         "trl_fused_head": Rival(partial(trl_fused_head, *batch), "log-probs"),
     }
     if share_prompts:
@@ -142,10 +143,38 @@ def rewards_of(logits: Tensor, prompt: Sequence[int], response: Sequence[int]) -
     return logits[n - 1 : n - 1 + len(response)].gather(-1, actions[:, None])[:, 0] - v
 
 
+@torch.no_grad()
+def one_by_one(
+    model: PreTrainedModel, prompts: Ids, responses: Ids, discount: float = 1.0, floor: float = 0.0
+) -> list[float]:
+    """Sums of max(discount^h, floor) * reward, as first written down: one sequence at a time, the logits of all its
+    states in the model's dtype, and a loop over its tokens."""
+    totals = []
+    for prompt, response in zip(prompts, responses):
+        logits = model(torch.tensor([[*prompt, *response]], device=model.device), use_cache=False).logits[0]
+        total, end = 0.0, len(response) - 1
+        for h, token in enumerate(response):
+            state = len(prompt) - 1 + h
+            after = math.log(logits.shape[-1]) if h == end else torch.logsumexp(logits[state + 1], dim=-1).item()
+            total += max(discount**h, floor) * (logits[state, token].item() - after)
+        totals.append(total)
+    return totals
+
+
 def load_seed(script: Path) -> Callable:
-    """The function seed_reward of a Python file."""
+    """The function seed_reward of a Python file.
+
+    Raises:
+        ValueError: no Python file, or it has no such function.
+    """
     spec = importlib.util.spec_from_file_location("seed_script", script)
+    if spec is None or not Path(script).is_file():
+        raise ValueError(f"{script} is no Python file: name one that has a function seed_reward.")
     spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    if not hasattr(module, "seed_reward"):
+        raise ValueError(
+            f"{script} has no function seed_reward(model, tokenizer, prompt, response, gamma=): write one."
+        )
     return module.seed_reward
 
 

@@ -66,6 +66,34 @@ def test_killed_and_restarted_it_goes_on(saved_model, base, tmp_path, monkeypatc
     assert len(ScoreCache(tmp_path, saved_model)) == 4
 
 
+def test_two_processes_that_write_at_once_both_keep_their_scores(saved_model, base, tmp_path, monkeypatch):
+    first, second, save = ScoreCache(tmp_path, saved_model), ScoreCache(tmp_path, saved_model), score_cache.save_file
+    scores = base.score(PROMPTS, RESPONSES)
+
+    def another_writes_meanwhile(*args):
+        monkeypatch.setattr(score_cache, "save_file", save)
+        with monkeypatch.context() as other:
+            other.setattr(score_cache.os, "getpid", lambda: 7)
+            second.keep(PROMPTS[2:], RESPONSES[2:], scores[2:])
+        save(*args)
+
+    monkeypatch.setattr(score_cache, "save_file", another_writes_meanwhile)
+    first.keep(PROMPTS[:2], RESPONSES[:2], scores[:2])
+    assert len(ScoreCache(tmp_path, saved_model)) == 4
+
+
+def test_scores_made_elsewhere_are_kept_once(saved_model, base, tmp_path):
+    cache = ScoreCache(tmp_path, saved_model)
+    scores = base.score(PROMPTS, RESPONSES)
+    cache.keep(PROMPTS[:3], RESPONSES[:3], scores[:3])
+    cache.keep(PROMPTS, RESPONSES, scores)
+    cache.keep(PROMPTS, RESPONSES, scores)
+    parts = sorted(cache.folder.glob("part-*"))
+    assert [len(load_file(path)["lengths"]) for path in parts] == [3, 1]
+    again = ScoreCache(tmp_path, saved_model).score(no_base, PROMPTS, RESPONSES)
+    assert all(torch.equal(a.q, b.q) and torch.equal(a.v[1.0], b.v[1.0]) for a, b in zip(again, scores, strict=True))
+
+
 def test_other_models_alphas_and_dtypes_keep_apart(saved_model, base, tmp_path):
     ScoreCache(tmp_path / "cache", saved_model).score(lambda: base, PROMPTS, RESPONSES)
     other = tmp_path / "other"

@@ -153,3 +153,35 @@ def test_the_headline_is_the_mean_of_the_diagonal_with_a_joint_interval(tmp_path
     )
     draws = [won[rng.integers(0, 30, 30)].mean() for _ in range(4000)]
     assert [found["low"], found["high"]] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.006)
+
+
+def test_steering_is_the_diagonal_less_the_other_cells_and_nothing_for_a_judge_that_reads_no_prompt(tmp_path):
+    comparisons = dsp.load(write(tmp_path / "rows.json", [made_up(n) for n in range(30)]))
+    views = dict.fromkeys(dsp.DOMAINS, comparisons)
+    rng = np.random.default_rng(0)
+    outcome = {domain: rng.integers(0, 2, len(comparisons)).astype(float) for domain in dsp.DOMAINS}
+    cells = np.array(
+        [[outcome[p][comparisons.labels["domain"] == d].mean() for d in dsp.DOMAINS] for p in dsp.DOMAINS]
+    )
+    off = cells[~np.eye(4, dtype=bool)]
+    found = dsp.steering(views, outcome, draws=500)
+    assert found["value"] == pytest.approx(np.diag(cells).mean() - off.mean())
+    assert found["low"] < found["value"] < found["high"]
+    deaf = dsp.steering(views, dict.fromkeys(dsp.DOMAINS, outcome["academy"]), draws=50)
+    assert [deaf[k] for k in ("value", "low", "high")] == pytest.approx([0, 0, 0])
+
+
+def test_a_headline_less_another_judges_is_the_difference_of_both_on_what_both_have_scored(tmp_path):
+    comparisons = dsp.load(write(tmp_path / "rows.json", [made_up(n) for n in range(30)]))
+    views = dict.fromkeys(dsp.DOMAINS, comparisons)
+    rng = np.random.default_rng(1)
+    ours, theirs = (
+        {domain: rng.integers(0, 2, len(comparisons)).astype(float) for domain in dsp.DOMAINS} for _ in range(2)
+    )
+    ours["academy"][:40] = np.nan
+    masked = {domain: np.where(np.isnan(ours[domain]), np.nan, theirs[domain]) for domain in dsp.DOMAINS}
+    found = dsp.headline(views, ours, draws=200, minus=theirs)
+    apart = [dsp.headline(views, outcome, draws=1)["value"] for outcome in (ours, masked)]
+    assert found["value"] == pytest.approx(apart[0] - apart[1])
+    same = dsp.headline(views, ours, draws=200, minus=ours)
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)

@@ -12,7 +12,8 @@ def swept(*values):
         {"value": v, "low": v - 0.1, "high": v + 0.1} if v is not None else dict.fromkeys(("value", "low", "high"))
         for v in values
     ]
-    return [{"setting": vars(s), "views": {}, "figure": figure} for s, figure in zip(settings, figures, strict=True)]
+    rows = zip(settings, figures, strict=True)
+    return [{"setting": vars(s), "views": {}, "figure": figure, "above_length": figure} for s, figure in rows]
 
 
 def test_a_sweep_is_shown_with_the_best_setting_first_and_with_intervals():

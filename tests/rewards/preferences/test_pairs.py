@@ -240,6 +240,9 @@ def test_the_headline_is_the_accuracy_with_its_interval(tmp_path):
     outcome = np.arange(20) % 3 / 2
     expected = pairs.summary(comparisons, outcome, draws=200)["scores"]["accuracy"]
     assert pairs.headline({"": comparisons}, {"": outcome}, draws=200) == pytest.approx(expected)
+    other = np.where(np.arange(20) == 3, np.nan, outcome[::-1])
+    above = pairs.headline({"": comparisons}, {"": outcome}, draws=200, minus={"": other})
+    assert above == pytest.approx(pairs.differences(comparisons, outcome, other, draws=200)["accuracy"])
 
 
 def test_bad_files_say_what_to_do(tmp_path):

@@ -266,6 +266,9 @@ def test_the_headline_is_the_official_average_or_the_pooled_one(tmp_path):
         expected = rm_bench.summary(comparisons, outcome, draws=200)["scores"][name]
         assert rm_bench.headline({"": comparisons}, {"": outcome}, draws=200) == pytest.approx(expected)
         assert expected["low"] < expected["value"] < expected["high"]
+        other = np.roll(outcome, 7)
+        above = rm_bench.headline({"": comparisons}, {"": outcome}, draws=200, minus={"": other})
+        assert above == pytest.approx(rm_bench.differences(comparisons, outcome, other, draws=200)[name])
 
 
 def test_difference_of_two_judges_is_the_difference_of_their_scores(tmp_path):

@@ -25,7 +25,8 @@ def test_all_rivals_at_mixed_lengths(script, dtype, tolerance, tmp_path, capsys)
     flags = ["--seed_script", str(seed)] if seed.exists() else []
     script.main([*FLAGS, *flags, "--response_tokens", "3:20", "--dtype", dtype, "--output", str(output)])
     result = json.loads(output.read_text())
-    everyone = {"ours", "limit", "blocked_limit", "naive", "trl_fused_head", "seed", "cut_cross_entropy", "liger"}
+    everyone = {"ours", "limit", "blocked_limit", "naive", "one_by_one", "trl_fused_head", "seed"}
+    everyone |= {"cut_cross_entropy", "liger"}
     assert set(result["seconds"]) | set(result["unavailable"]) == everyone
     assert not set(result["seconds"]) & set(result["unavailable"])
     assert result["settings"]["response_tokens"] == "3:20"

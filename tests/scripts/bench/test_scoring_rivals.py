@@ -40,7 +40,10 @@ def expected(batch):
 
 @pytest.mark.parametrize(
     "name",
-    ["ours", "apart", "naive", "seed", "trl_fused_head", "cut_cross_entropy", "liger", "limit", "blocked_limit"],
+    [
+        *("ours", "apart", "naive", "one_by_one", "seed", "trl_fused_head", "cut_cross_entropy", "liger"),
+        *("limit", "blocked_limit"),
+    ],
 )
 def test_gives_the_numbers_of_a_plain_computation(name, batch, expected):
     script = SHARED / "reference" / "seed_reward.py"
@@ -69,6 +72,23 @@ def test_a_script_is_loaded_by_its_path_and_gets_one_text_at_a_time(batch, tmp_p
     assert found["seed"].run() == [100.0 * p + r for p, r in LENGTHS]
     assert "seed" not in absent
     assert "apart" not in found
+
+
+@pytest.mark.parametrize("discount, floor", [(0.9, 0.0), (0.5, 0.2)])
+def test_one_by_one_discounts_down_to_the_floor(discount, floor, batch, expected):
+    given = scoring_rivals.one_by_one(*batch, discount, floor)
+    for total, rewards in zip(given, expected["rewards"], strict=True):
+        weights = [max(discount**h, floor) for h in range(len(rewards))]
+        assert total == pytest.approx(sum(w * float(r) for w, r in zip(weights, rewards)), abs=1e-4)
+
+
+def test_a_script_without_the_function_says_what_is_wanted(tmp_path):
+    (tmp_path / "other.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="other.py has no function seed_reward.*write one"):
+        load_seed(tmp_path / "other.py")
+    for name in ("absent.py", "text.txt"):
+        with pytest.raises(ValueError, match=f"{name} is no Python file"):
+            load_seed(tmp_path / name)
 
 
 def test_float64_agrees_with_the_plain_computation_and_beyond(batch, expected):
