@@ -33,6 +33,13 @@ ADAPTER = {"lora_r": "r", "lora_alpha": "lora_alpha", "use_rslora": "use_rslora"
 DATA = "train_dataset"  # the one fact whose change is only warned of
 
 
+def has_ended(output_dir: str | Path) -> bool:
+    """Whether a run's folder holds a training that came to its end, and not one that was told to stop early, which
+    saves its weights and its state as well."""
+    folder = Path(output_dir)
+    return (folder / "trainer_state.json").is_file() and not (folder / INTERRUPTED).exists()  # the state comes last
+
+
 def newest_complete(output_dir: str | Path) -> str | None:
     """The checkpoint of the highest step in a run's folder that was written to its end; None if there is none.
 

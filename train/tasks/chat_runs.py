@@ -18,6 +18,7 @@ import yaml
 
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
+from train.checkpoints import has_ended, newest_complete
 from train.tasks.chat_evaluation import evaluate_chat
 from train.tasks.chat_tasks import TASKS, read_rows
 
@@ -147,11 +148,15 @@ def make_run(
     folder.mkdir(parents=True, exist_ok=True)
     recipe = run.recipe(task, seed, rollouts, model, data, folder / "policy")
     start = time.time()
-    if not (folder / "policy/trainer_state.json").is_file():  # written last
+    if not has_ended(folder / "policy"):
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         command = [*LAUNCH_ONE, f"train/{run.algorithm}_endorm.py", "--config", str(path)]
+        if newest_complete(folder / "policy"):
+            command += ["--resume_from_checkpoint", "latest"]
         run_stage(command, folder / "log.txt", threads=None)
+        if not has_ended(folder / "policy"):
+            raise SystemExit(f"{folder} was told to stop early: give the same command again, and it goes on.")
     trained = time.time() - start
     found = measure(run.name, folder / "policy", task, data, folder / "samples", seed, dtype, sides)
     history = json.loads((folder / "policy/trainer_state.json").read_text(encoding="utf-8"))["log_history"]
@@ -172,5 +177,6 @@ def make_run(
     if not keep:
         for weights in (folder / "policy").glob("*.safetensors"):
             weights.unlink()
-        shutil.rmtree(folder / "policy/critic", ignore_errors=True)
+    for checkpoint in (folder / "policy").glob("checkpoint-*"):  # of a training that was told to stop
+        shutil.rmtree(checkpoint)
     return facts

@@ -23,6 +23,7 @@ from rewards import FrozenBase
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from rewards.reporting.tables import write_between
+from train.checkpoints import has_ended
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
 SCRIPT = Path(__file__).resolve()
@@ -61,7 +62,7 @@ def train(name: str, seed: int, folder: Path, steps: int) -> Path:
     first = CONTINUED.get(name)
     algorithm, rewards, fields = ROWS[first or name]
     output = run_folder(folder, name)
-    if (output / "trainer_state.json").is_file():  # written last
+    if has_ended(output):
         return output
     recipe = yaml.safe_load(Path(f"configs/demo/{algorithm}.yaml").read_text(encoding="utf-8"))
     recipe = {k: v for k, v in recipe.items() if k not in ("reward_funcs", "reward_weights")} | fields

@@ -25,6 +25,7 @@ from rewards.reporting.intervals import student
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
 from rewards.reporting.tables import markdown_table, with_interval, write_between
+from train.checkpoints import has_ended
 from train.cost.legacy_trl import legacy_environment
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
 
@@ -45,7 +46,7 @@ MEASURES = {
 def train(name: str, seed: int, folder: Path, args, environment: dict[str, str]) -> None:
     """Train one policy if it is not there yet."""
     kind, _ = TRAINERS[name]
-    if (folder / kind / "trainer_state.json").is_file():  # written last
+    if has_ended(folder / kind):
         return
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     minibatches, epochs = recipe["steps_per_generation"], recipe["num_iterations"]

@@ -68,5 +68,24 @@ def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, monke
     assert make_run(run, "capitals", 0, 1, rehearsal, tmp_path, "float32") == made
 
 
+@pytest.mark.slow
+def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(rehearsal, tmp_path, monkeypatch):
+    sizes = {"bf16": False, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "eval_steps": 4}
+    sizes |= {"steps_per_generation": 2, "num_iterations": 2, "logging_steps": 1, "max_heldout_samples": 2}
+    run = ChatRun("random", [{"name": "random"}], fields=sizes)
+    monkeypatch.setattr(chat_runs, "read_rows", lambda path, n=None: _rows(path)[:2])
+    policy = tmp_path / "capitals_random_seed0/policy"
+    policy.mkdir(parents=True)
+    (policy / "stop").touch()
+    with pytest.raises(SystemExit, match="was told to stop early: give the same command again"):
+        make_run(run, "capitals", 0, 1, rehearsal, tmp_path, "float32")
+    assert (policy / "trainer_state.json").is_file()  # it looks finished, and is not
+    made = make_run(run, "capitals", 0, 1, rehearsal, tmp_path, "float32")
+    state = json.loads((policy / "trainer_state.json").read_text())
+    assert state["global_step"] == state["max_steps"] == 4
+    assert made["heldout"]
+    assert not list(policy.glob("checkpoint-*"))
+
+
 def _rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
