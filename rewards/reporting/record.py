@@ -50,10 +50,15 @@ def record(settings: dict | None = None, argv: Sequence[str] | None = None) -> d
     """The fields `command`, `commit`, `versions` and, where given, `settings`: one form for all results.
 
     Args:
-        settings: what was asked for, a seed among it; paths become text.
+        settings: what was asked for, a seed among it; paths become text, those inside of the project relative to it.
         argv: as `command_line`.
     """
     made = {"command": command_line(argv), "commit": git_commit(), "versions": versions()}
     if settings is not None:
-        made["settings"] = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+        made["settings"] = {k: _place(v) if isinstance(v, Path) else v for k, v in settings.items()}
     return made
+
+
+def _place(path: Path) -> str:
+    root = Path(__file__).parents[2]
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

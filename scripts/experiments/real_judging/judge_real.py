@@ -44,7 +44,7 @@ STAGES = {  # name: its rows, the benchmark, more flags
     "dsp": ("dsp", "dsp", SWEEP),
 }
 DOMAINS = {"chat": "chat", "verifier": "chat", "pairwise": "chat", "safety": "safety", "code": "code"}
-SIZES = {"chat": 0, "verifier": 24, "pairwise": 8, "safety": 40, "code": 16, "dsp": 24}
+SIZES = {"chat": 0, "verifier": 24, "pairwise": 8, "safety": 40, "code": 16, "dsp": 16}
 
 
 def sample(rows: Sequence[dict], n: int, seed: int) -> list[dict]:

@@ -14,6 +14,8 @@ def test_files_from_elsewhere_appear_by_name_alone(monkeypatch):
     assert record()["command"] == "python scripts/x.py --seed_script seed.py --output b.json"
     assert "settings" not in record()
     assert record({"batch": 8, "output": Path("a/b")})["settings"] == {"batch": 8, "output": "a/b"}
+    inside = Path(module.__file__).parent / "prompts"
+    assert record({"prompts": inside})["settings"] == {"prompts": "rewards/reporting/prompts"}
     assert command_line(["scripts/y.py", 3]) == "python scripts/y.py 3"
     assert record(argv=["scripts/y.py"])["command"] == "python scripts/y.py"
 
