@@ -1,13 +1,17 @@
 """Watches: which metrics trip them, that a run warns, stops and keeps its best, and goes on as it was."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
 from helpers import ppo, trained
+from tiny_models import ROOT
 from transformers import AutoModelForCausalLM
 
+from train.tasks.chat_runs import CURVES
+from train.tasks.chat_tables import verdict
 from train.watches import WatchArguments, Watches, at_its_best, heldout_signs, rollout_signs
 
 SOUND = {"reward": 1.0, "completions/mean_length": 10.0, "completions/repetition_rate": 0.0, "entropy": 0.5}
@@ -81,6 +85,30 @@ def test_short_responses_are_no_sign_while_held_out_accuracy_is_at_its_best(accu
         state.log_history.append(row)
         watches.on_log(args, state, SimpleNamespace())
     assert sorted(watches._tripped - {"held_out"}) == tripped
+
+
+def rows_of(run: dict) -> list[dict]:
+    """The logged rollouts of a run of a chat model, out of its file."""
+    columns = {CURVES[name]: dict(zip(*curve)) for name, curve in run["curves"].items() if "heldout" not in name}
+    steps = sorted(columns["reward"])
+    return [{metric: points[step] for metric, points in columns.items() if step in points} for step in steps]
+
+
+def gains() -> list[Path]:
+    """The files of the runs of a real chat model that gained accuracy."""
+    found = []
+    for path in sorted((ROOT / "scripts/experiments").glob("s*/results/*_seed*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        base = ROOT / f"scripts/experiments/self_improvement/results/{run['task']}_base_seed{run['seed']}.json"
+        if run["name"] != "base" and verdict([run], [json.loads(base.read_text(encoding="utf-8"))]) == "gain":
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("path", gains(), ids=lambda path: path.stem)
+def test_a_sound_run_of_a_real_model_trips_no_watch(path):
+    rows = rows_of(json.loads(path.read_text(encoding="utf-8")))
+    assert not {name for end in range(1, len(rows) + 1) for name in rollout_signs(rows[:end], LIMITS)}
 
 
 def decaying(trainer_steps: list[float]):

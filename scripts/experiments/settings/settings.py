@@ -63,7 +63,7 @@ PANELS = {
     "kl": "KL to the base, nats a token",
 }
 SIDES = {"heldout": ("sampled", "greedy")}
-LEARNT = 0.5  # accuracy of the rollouts from which a run counts as having learnt
+LEARNT = 0.3  # accuracy of the rollouts from which a run counts as having learnt
 
 
 def committed_table() -> str:
