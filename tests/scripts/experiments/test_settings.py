@@ -48,5 +48,5 @@ def test_the_table_says_when_it_learnt_and_what_became_of_it():
     files.append(run("EndoRM GRPO", [0.0] * 4, 2.0, accuracy=[steps, [0.2, 0.1, 0, 0]], kl=[steps, [0, 1, 2, 3]]))
     lines = experiment.table(files).splitlines()
     assert len(lines) == 5
-    assert all(text in lines[3] for text in ("terminal", "0.25", "0.10 → 0.40", "256", "+0.500", "gain"))
+    assert all(text in lines[3] for text in ("terminal", "0.25", "0.10 → 0.40", "192", "+0.500", "gain"))
     assert all(text in lines[4] for text in ("EndoRM GRPO", "never", "-0.200", "collapse: short answers"))
