@@ -14,7 +14,23 @@ from helpers import ppo, trained
 from launching import begin, finish, kill, python, wait_for
 from tiny_models import ROOT, tiny_model
 
-from train.checkpoints import COMPLETE, INTERRUPTED, checkpoint_bytes, enough_space, mark_complete, newest_complete
+from train.checkpoints import (
+    COMPLETE,
+    INTERRUPTED,
+    checkpoint_bytes,
+    enough_space,
+    has_ended,
+    mark_complete,
+    newest_complete,
+)
+
+
+def test_a_training_that_was_told_to_stop_has_not_ended(tmp_path):
+    assert not has_ended(tmp_path)
+    (tmp_path / "trainer_state.json").touch()
+    assert has_ended(tmp_path)
+    (tmp_path / INTERRUPTED).touch()
+    assert not has_ended(tmp_path)
 
 
 def test_the_newest_complete_checkpoint(tmp_path, caplog):
