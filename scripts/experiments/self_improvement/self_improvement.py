@@ -64,8 +64,8 @@ def task_tables(task: str, files: Sequence[Mapping]) -> str:
         own = [bases[run["seed"]] for run in runs]
         row = [name, len(runs), *(over_seeds(runs, "heldout", d) for d in ("sampled", "low_temperature", "greedy"))]
         row += [over_seeds(runs, "heldout", MAJORITY)]
-        same = "" if name == BASE else with_interval(*gain(runs, own, "greedy", "greedy"), "+.3f")
-        accuracies.append([*row, same, "" if name == BASE else verdict(runs, own)])
+        differences = [with_interval(*gain(runs, own, d, d), "+.3f") for d in ("sampled", "greedy")]
+        accuracies.append([*row, *(["", "", ""] if name == BASE else [*differences, verdict(runs, own)])])
         row = [name, *(over_seeds(runs, "train", d) for d in ("sampled", "greedy"))]
         for key, form in (
             ("first_sentence", ".3f"),
@@ -76,8 +76,8 @@ def task_tables(task: str, files: Sequence[Mapping]) -> str:
             row.append(format(mean_of(runs, key), form))
         kl = [run["curves"]["kl"][1][-1] for run in runs if "kl" in run.get("curves", {})]
         looks.append([*row, f"{np.mean(kl):.2f}" if kl else ""])
-    headings = ["held-out questions", "seeds", "sampled", "T = 0.3", "greedy", MAJORITY, "greedy − base's greedy"]
-    first = markdown_table([*headings, "verdict"], accuracies)
+    headings = ["held-out questions", "seeds", "sampled", "T = 0.3", "greedy", MAJORITY]
+    first = markdown_table([*headings, "sampled − base", "greedy − base", "verdict"], accuracies)
     headings = ["", "trained questions, sampled", "trained questions, greedy", "held out, first sentence alone"]
     headings.append("held out, of those that ended")
     return first + "\n" + markdown_table([*headings, "tokens", "ended", "KL, nats a token"], looks)

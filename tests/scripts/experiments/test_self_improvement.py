@@ -99,5 +99,5 @@ def test_the_table_has_the_runs_that_are_there_and_the_base_they_are_compared_wi
     lines, looks = first.splitlines(), second.splitlines()
     assert (len(lines), len(looks)) == (4, 4)
     assert "0.250 (0.250 to 0.250)" in lines[2]
-    assert all(text in lines[3] for text in ("EndoRM PPO", "0.750", "+0.000 (+0.000 to +0.000)", "gain"))
+    assert all(text in lines[3] for text in ("EndoRM PPO", "0.750", "+0.500 (", "+0.000 (", "gain"))
     assert all(text in looks[3] for text in ("9.0", "1.00", "0.500", "0.600", "0.40"))
