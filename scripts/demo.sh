@@ -61,6 +61,7 @@ if [ "$task" = arithmetic ]; then
 fi
 
 python "$experiment/write_questions.py" --task "$task" --output "$output/data"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc 2>/dev/null || echo 2)}" # accelerate would take one thread
 reward=capital tokens=24
 [ "$task" = capitals ] || { reward=word_problem tokens=64; }
 bf16=false dtype=float32 # cores without arithmetic in bf16 would imitate it, slowly

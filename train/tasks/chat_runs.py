@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 import yaml
 
 from rewards.reporting.record import record
@@ -154,7 +155,7 @@ def make_run(
         command = [*LAUNCH_ONE, f"train/{run.algorithm}_endorm.py", "--config", str(path)]
         if newest_complete(folder / "policy"):
             command += ["--resume_from_checkpoint", "latest"]
-        run_stage(command, folder / "log.txt", threads=None)
+        run_stage(command, folder / "log.txt", threads=torch.get_num_threads())  # accelerate would take one
         if not has_ended(folder / "policy"):
             raise SystemExit(f"{folder} was told to stop early: give the same command again, and it goes on.")
     trained = time.time() - start
