@@ -20,9 +20,16 @@ while [ $# -gt 0 ]; do [ "$1" = --output_dir ] && OUT=$2; shift; done
 case ${AS_IF:-done} in
   full_disk) sleep 1; echo '{"by": "signal"}' > "$OUT/interrupted.json" ;;
   waits) sleep 600 ;;
+  asked) # the first start is told to stop, and needs its server for a while after that
+    [ -d "$OUT/checkpoint-1" ] && exit
+    until [ -e "$OUT/stop" ]; do sleep 0.2; done
+    sleep 2
+    mkdir "$OUT/checkpoint-1" && touch "$OUT/checkpoint-1/complete.json"
+    rm "$OUT/stop"
+    echo '{"by": "signal"}' > "$OUT/interrupted.json" ;;
 esac
 """,
-    "vllm": 'echo "served $*"; [ "${AS_IF:-}" = waits ] && exit 5; exec sleep 600',
+    "vllm": 'echo "served $*"; trap "exit 5" TERM; [ "${AS_IF:-}" = waits ] && exit 5; sleep 600 & wait',
 }
 
 
@@ -123,6 +130,17 @@ def test_a_server_that_died_ends_the_job(cluster, submit):
     job = submit("--nodes=2", "--gpus-per-node=8", VLLM_MODEL="a/model", VLLM_FLAGS="-tp 8", AS_IF="waits")
     assert cluster.wait(job) == "FAILED"  # the training would have waited 10 minutes
     assert "the vLLM server has ended with status 5" in cluster.log(job)
+
+
+def test_the_server_outlives_a_preemption(cluster, submit):
+    """Its step hears SIGTERM as well, and the training could not end its step without it."""
+    job = submit("--nodes=2", "--gpus-per-node=8", VLLM_MODEL="a/model", VLLM_FLAGS="-tp 8", AS_IF="asked")
+    for text in ("served", "launched by node"):
+        cluster.wait_for_log(job, text)
+    cluster.run("scancel", "--signal=TERM", job)
+    assert cluster.wait(job, restarts=1) == "COMPLETED", cluster.log(job)
+    assert "server has ended" not in cluster.log(job)
+    assert cluster.fact(job, "Restarts") == "1"
 
 
 def test_a_server_that_cannot_share_the_heads_ends_the_job(cluster, submit, tmp_path):
