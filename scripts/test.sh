@@ -2,8 +2,8 @@
 # Sets up the environment as demo.sh does, lints, checks types, and runs the tests that this machine can run.
 #   bash scripts/test.sh            all of them: some minutes
 #   bash scripts/test.sh --fast     without those that launch processes or train: under a minute
-#   bash scripts/test.sh --cluster  trainings on a real Slurm of two nodes on this machine, which it installs (Debian,
-#                                   root): ten minutes on two idle cores, and left out otherwise
+#   bash scripts/test.sh --cluster  only trainings on a real Slurm of two nodes on this machine, which it installs (Debian,
+#                                   root): 60 starts of a training, left out otherwise
 # Other arguments go to pytest: bash scripts/test.sh -k ppo
 set -euo pipefail
 cd "$(dirname "$0")/.."
