@@ -2,17 +2,34 @@
 # Sets up the environment as demo.sh does, lints, checks types, and runs the tests that this machine can run.
 #   bash scripts/test.sh            all of them: some minutes
 #   bash scripts/test.sh --fast     without those that launch processes or train: under a minute
+#   bash scripts/test.sh --cluster  only trainings on a real Slurm of two nodes on this machine, which it installs (Debian,
+#                                   root): 60 starts of a training, left out otherwise
 # Other arguments go to pytest: bash scripts/test.sh -k ppo
 set -euo pipefail
 cd "$(dirname "$0")/.."
-arguments=()
+arguments=() cluster=
 for argument in "$@"; do
   if [ "$argument" = --fast ]; then
     arguments+=(-m "not slow and not cluster and not vllm and not browser")
+  elif [ "$argument" = --cluster ]; then
+    cluster=yes
   else
     arguments+=("$argument")
   fi
 done
+if [ -n "$cluster" ]; then
+  needed=(slurmctld slurmd sbatch munged)
+  lacking() { for program in "${needed[@]}"; do PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || echo "$program"; done; }
+  if [ -n "$(lacking)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
+  fi
+  if [ -n "$(lacking)" ] || [ "$(id -u)" != 0 ]; then
+    echo "A Slurm of two nodes needs root, and the packages slurm-wlm and munge of Debian or Ubuntu." \
+      "Missing here: $(lacking | xargs) $([ "$(id -u)" = 0 ] || echo root)" >&2
+    exit 1
+  fi
+fi
 . scripts/setup_env.sh
 # for the QLoRA tests only: elsewhere it greets every import of transformers with a warning about CPU kernels
 python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("bitsandbytes") is None)' ||
@@ -23,4 +40,7 @@ ruff format --check .
 if grep -q '^\[tool\.mypy\]' pyproject.toml; then
   mypy
 fi
-python -m pytest -n 2 --dist worksteal ${arguments[@]+"${arguments[@]}"}
+if [ -n "$cluster" ]; then # -s: each interruption tells what came of it
+  exec python -m pytest -vs -m cluster ${arguments[@]+"${arguments[@]}"}
+fi
+python -m pytest -n 2 --dist worksteal -m "not cluster" ${arguments[@]+"${arguments[@]}"}

@@ -181,18 +181,21 @@ class StopOnRequest(TrainerCallback):
     """Save a checkpoint at the end of the current step and end the training normally (exit code 0) when told to.
 
     Any process may be told by SIGTERM or SIGUSR1, and all of them by a file `stop` in the run's folder, which works
-    for any launcher on any number of machines. All processes agree at each step's end, so that none saves alone.
+    for any launcher on any number of machines. An empty file is a user's; one with words is a launcher's, which heard
+    a signal while no process could. `interrupted.json` says which it was ("by": "user" or "signal"), since a job that
+    its user stopped is not to go on by itself. All processes agree at each step's end, so that none saves alone.
     (The just-in-time checkpoint of transformers does not, and may save between backward and optimizer step.)
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
     STOP_FILE = "stop"
+    BY_SIGNAL, BY_USER = 1, 2  # the larger wins where processes were told by both
 
     def __init__(self, trainer):
-        self.trainer, self.told, self._handlers = trainer, False, {}
+        self.trainer, self.told, self._handlers = trainer, 0, {}
 
     def _on_signal(self, number, _frame):
-        self.told = True
+        self.told = self.BY_SIGNAL
         logger.warning("%s received: saving at the end of this step, then ending", signal.Signals(number).name)
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -204,16 +207,17 @@ class StopOnRequest(TrainerCallback):
         stop_file = Path(args.output_dir) / self.STOP_FILE
         told: int = self.told
         if args.should_save and stop_file.exists():  # also one from before the first step
+            told = self.BY_SIGNAL if stop_file.read_text().strip() else self.BY_USER
             stop_file.unlink()
-            told = True
         accelerator = self.trainer.accelerator
         if accelerator.num_processes > 1:
-            told = int(accelerator.gather(torch.tensor([int(told)], device=accelerator.device)).max())
+            told = int(accelerator.gather(torch.tensor([told], device=accelerator.device)).max())
         if told and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
             if args.should_save:
                 Path(args.output_dir).mkdir(parents=True, exist_ok=True)
                 facts = {"step": state.global_step, "of": state.max_steps, "time": time.time()}
+                facts["by"] = "user" if told == self.BY_USER else "signal"
                 (Path(args.output_dir) / INTERRUPTED).write_text(json.dumps(facts))
         return control
 

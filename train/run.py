@@ -10,7 +10,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from rewards.frozen.encoding import template_end
 from train.checkpoints import newest_complete
 from train.grpo_trainer import EndoGRPOTrainer
-from train.launcher import check_launcher, start_process_group
+from train.launcher import check_launcher, launching_command, start_process_group, take_folder, tell_batch
 from train.prompts import DataArguments, load_heldout, load_prompts
 from train.recipe import CONFIGS, RecipeArguments, parse_recipe
 from train.recipe_rewards import RewardArguments, add_watched, build_rewards
@@ -36,6 +36,7 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
     recipe.algorithm = algorithm
     logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
     tracking.set_environment()
+    lock = take_folder(args.output_dir) if args.process_index == 0 else None
     start_process_group()
 
     args.model_init_kwargs = model_init_kwargs(model)
@@ -64,12 +65,15 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
     check_positions(trainer, counts["longest_prompt"])
     warn_of_other_end(trainer)
     check_launcher(trainer.accelerator)
+    tell_batch(args, trainer.accelerator.num_processes, launching_command())
     use_console(trainer)
     trainer.add_callback(RunFolder(trainer, model, data, reward, tracking, watch, recipe))
     trainer.add_callback(Watches(trainer, watch))
 
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)
+    if lock is not None:
+        lock.close()
 
 
 def load_tokenizer(

@@ -4,10 +4,24 @@
 #   CUDA_VISIBLE_DEVICES=0,1,2,3,4,5 accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 6 \
 #     train/ppo_endorm.py --config configs/math/ppo_qwen2.5_math_7b.yaml --use_vllm true --vllm_mode server
 # On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. NOT yet run by us.
+# Without --tensor-parallel-size, the model is spread over as many of GPUS (default 1) GPUs as its heads allow.
 set -euo pipefail
 if [ $# -lt 1 ]; then
   sed -n '3,6s/^# \{0,1\}//p' "$0" >&2
   exit 2
+fi
+size=
+for ((i = 1; i <= $#; i++)); do
+  case ${!i} in
+    --tensor-parallel-size=* | -tp=*) size=${!i#*=} ;;
+    --tensor-parallel-size | -tp) j=$((i + 1)) && size=${!j:-} ;;
+  esac
+done
+helper=$(dirname "$0")/tensor_parallel.py
+if [ -n "$size" ]; then
+  python "$helper" "$1" "$size" --exactly >/dev/null || [ $? != 2 ] || exit 2
+elif [ "${GPUS:-1}" -gt 1 ]; then
+  set -- "$@" --tensor-parallel-size "$(python "$helper" "$1" "$GPUS" || echo "$GPUS")"
 fi
 # Weights come in over NCCL through vLLM's development endpoints, which change the model for whoever reaches the port:
 # keep it inside the cluster. Log-probs have to be those after temperature, for the importance ratio;

@@ -99,7 +99,9 @@ def test_sigterm_saves_and_exits_with_0_and_a_kill_in_a_save_is_survived(run):
     wait_for(lambda: newest_complete(folder), process)
     process.send_signal(signal.SIGTERM)
     assert "SIGTERM received" in finish(process).stderr
-    stopped = json.loads((folder / INTERRUPTED).read_text())["step"]
+    facts = json.loads((folder / INTERRUPTED).read_text())
+    stopped = facts["step"]
+    assert facts["by"] == "signal"
     assert newest_complete(folder) == str(folder / f"checkpoint-{stopped}")
     assert last_step(folder / f"checkpoint-{stopped}") == stopped
 
@@ -134,9 +136,17 @@ def test_a_stop_file_ends_the_run_even_one_from_before_its_first_step(run):
     folder.mkdir()
     (folder / "stop").touch()
     finish(start())
-    assert (folder / INTERRUPTED).exists()
+    assert json.loads((folder / INTERRUPTED).read_text())["by"] == "user"
     assert newest_complete(folder) == str(folder / "checkpoint-1")
     assert not (folder / "stop").exists()  # it is obeyed once
+
+
+@pytest.mark.parametrize("words, by", [("", "user"), ("17 was told by USR1", "signal")])
+def test_a_launchers_stop_file_is_told_from_a_users(words, by, saved_model, tmp_path):
+    (tmp_path / "stop").write_text(words)
+    trainer = trained(ppo(saved_model, tmp_path, max_steps=3))
+    assert trainer.state.global_step == 1
+    assert json.loads((tmp_path / INTERRUPTED).read_text())["by"] == by
 
 
 def test_writing_over_a_checkpoint_takes_its_mark_away_first(saved_model, tmp_path, monkeypatch):

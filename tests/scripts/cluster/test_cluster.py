@@ -1,6 +1,10 @@
-"""The Slurm script against stand-ins of Slurm's commands: what it launches, and USR1 as checkpoint and requeue."""
+"""The launching scripts against stand-ins of Slurm: what they launch, and signals as checkpoint and requeue.
+
+test_slurm.py and test_slurm_jobs.py do the same on a real Slurm, where there is one.
+"""
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -19,12 +23,17 @@ while [ "$1" != bash ]; do options+=("$1"); shift; done
 echo "${options[@]}" >> "$LOG/srun"
 exec "$@" """,
     "vllm": """echo "$VLLM_SERVER_DEV_MODE $*" > "$LOG/served"; exec sleep infinity""",
-    "scontrol": '[ "$1" = show ] && { echo node-a; echo node-b; } || echo "$@" >> "$LOG/scontrol"',
+    "scontrol": """
+[ "$1" = show ] && { echo node-a; echo node-b; exit; }
+echo "$@" >> "$LOG/scontrol"
+[ ! -f "$LOG/no_requeue" ]""",
     # a training: notes how it was launched, runs until it is told to stop, says that it was
     "accelerate": """
 printf '%s\\n' "$@" > "$LOG/launched"
 while :; do
-  [ -f "$OUT/stop" ] && { rm "$OUT/stop"; echo '{}' > "$OUT/interrupted.json"; exit 0; }
+  [ -f "$OUT/stop" ] && {
+    [ -s "$OUT/stop" ] && by=signal || by=user
+    rm "$OUT/stop"; echo "{\\"by\\": \\"$by\\"}" > "$OUT/interrupted.json"; exit 0; }
   [ -f "$LOG/finish" ] && exit 3
   sleep 0.05
 done""",
@@ -55,14 +64,15 @@ def start(tmp_path):
         "SLURM_NODEID": "1",
         "SLURM_GPUS_ON_NODE": "8",
     }
-    command = ["bash", "scripts/cluster/train.sbatch", "ppo", "recipe.yaml", "zero3.yaml", str(tmp_path / "run")]
+    arguments = ["ppo", "recipe.yaml", "zero3.yaml", str(tmp_path / "run")]
     processes = []
 
-    def run(**more):
-        environ = os.environ | environment | more
+    def run(script="train.sbatch", **more):
+        environ = os.environ | environment | {"GPUS": "8"} | more
+        command = ["bash", f"scripts/cluster/{script}", *arguments]
         process = subprocess.Popen([*command, "--kl_coef", "0.02"], cwd=ROOT, env=environ, start_new_session=True)
         processes.append(process)
-        for path in [tmp_path / "launched"] + [tmp_path / "served"] * bool(more):
+        for path in [tmp_path / "launched"] + [tmp_path / "served"] * ("VLLM_MODEL" in more):
             wait_for(lambda path=path: path.exists() and path.read_text())
         return process, tmp_path
 
@@ -97,8 +107,25 @@ def test_usr1_asks_for_a_checkpoint_and_requeues(job):
     assert (folder / "scontrol").read_text().split() == ["requeue", "123456"]
 
 
-def test_a_failed_training_is_not_requeued(job):
+def test_a_users_stop_is_not_requeued(job):
     process, folder = job
+    (folder / "run" / "stop").touch()
+    assert process.wait(timeout=LIMIT) == 75
+    assert not (folder / "scontrol").exists()
+
+
+def test_what_cannot_be_requeued_is_not_called_done(job):
+    process, folder = job
+    (folder / "no_requeue").touch()
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=LIMIT) == 75
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_failed_training_is_not_requeued(left, job):
+    process, folder = job
+    if left:  # by an interruption that came before
+        (folder / "run" / "interrupted.json").write_text('{"by": "signal"}')
     (folder / "finish").touch()
     assert process.wait(timeout=LIMIT) == 3
     assert not (folder / "scontrol").exists()
@@ -125,6 +152,26 @@ def test_a_node_for_vllm(start):
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=LIMIT) == 0
     wait_for(lambda: not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout)  # it is gone
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_without_slurm_a_signal_is_a_file(number, start, tmp_path):
+    """The training itself does not hear it, and the file goes with the start that was told."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "stop").write_text("launch_nodes.sh was told by SIGTERM")  # of a start that was killed
+    process, folder = start(script="launch_nodes.sh", SLURM_JOB_ID="")
+    os.killpg(process.pid, number)  # the way that Slurm and terminals signal
+    assert process.wait(timeout=LIMIT) == 0
+    assert json.loads((folder / "run" / "interrupted.json").read_text()) == {"by": "signal"}
+    assert not (folder / "run" / "stop").exists()
+
+
+def test_ctrl_c_ends_a_training_at_once(start):
+    process, folder = start(script="launch_nodes.sh", SLURM_JOB_ID="")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=LIMIT) != 0
+    assert not (folder / "run" / "interrupted.json").exists()
+    wait_for(lambda: not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout)
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "launch_nodes.sh", "serve_vllm.sh"])
