@@ -2,7 +2,7 @@
 # A language model improves itself with the reward inside its own frozen copy: no label, no GPU, no model hub.
 #   bash scripts/demo.sh [--task capitals|word_problems|arithmetic] [--algo ppo|grpo] [--seed N] [--output DIR]
 # capitals, word_problems: a real chat model, SmolLM2-135M-Instruct (from a package of 93 MB, 4-bit weights), on questions
-#   with a checkable short answer; two CPU cores, up to ten minutes, 6 GiB of memory. capitals is the default.
+#   with a checkable short answer; two CPU cores, eight minutes, 6 GiB of memory. capitals is the default.
 # arithmetic: a model of 0.36M parameters, trained first on noisy demonstrations; two minutes, 1 GiB. It is also what
 #   runs where the package of the real model cannot be had.
 set -euo pipefail
@@ -36,7 +36,7 @@ if [ "$task" != arithmetic ]; then
   model=outputs/SmolLM2-135M-Instruct experiment=scripts/experiments/self_improvement
   echo "== 1/3 model: SmolLM2-135M-Instruct"
   status=0
-  python scripts/get_model.py --output "$model" --memory 5.5 || status=$?
+  python scripts/get_model.py --output "$model" --memory 6 || status=$?
   if [ "$status" = 3 ]; then
     echo "The real model cannot be fetched here, so the arithmetic task runs in its place (--task arithmetic)."
     task=arithmetic

@@ -3,7 +3,7 @@
     python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct
     python scripts/experiments/self_improvement/self_improvement.py --tasks capitals --seeds 0
 
-Each run is an entry script through `accelerate launch`, takes about five minutes of two cores and ends as one JSON
+Each run is an entry script through `accelerate launch`, takes about eight minutes of two cores and ends as one JSON
 file in OUTPUT/runs. A run that has its file is not made again: killed and started again, the experiment goes on.
 """
 

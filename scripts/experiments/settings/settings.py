@@ -3,7 +3,7 @@
     python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct
     python scripts/experiments/settings/settings.py --seeds 0
 
-Each run is PPO or GRPO with EndoRM by the recipe of the demo with one thing changed, takes about five minutes of two
+Each run is PPO or GRPO with EndoRM by the recipe of the demo with one thing changed, takes about eight minutes of two
 cores and ends as one JSON file in OUTPUT/runs. A run that has its file is not made again: killed and started again,
 the experiment goes on.
 """
