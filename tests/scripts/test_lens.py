@@ -144,7 +144,7 @@ def test_the_rendered_page_shows_the_token_rewards(dark, color, page, model, tmp
             assert token["tipPosition"] == "fixed"
     assert read["tip"] == "none"  # and which go with the focus
     texts = [t["text"] for t in read["articles"][0]["tokens"]]
-    assert "".join(texts).replace("⋯", "") == RESPONSES[0].replace("\n", "⏎\n").replace("\t", "⇥\t") + "<|endoftext|>"
+    assert "".join(texts).replace("⋯", "") == RESPONSES[0].replace("\n", "⏎\n").replace("\t", "⇥\t") + "<|im_end|>"
     assert texts[texts.index("日") - 2 : texts.index("日")] == ["⋯", "⋯"]
 
 

@@ -24,6 +24,7 @@ from train.tasks.chat_tasks import TASKS
 
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
+SHARED_RUNS = SCRIPT.parents[1] / "self_improvement/results"
 TERMINAL = {"reward_placement": "terminal"}
 
 
@@ -67,8 +68,11 @@ LEARNT = 0.3  # accuracy of the rollouts from which a run counts as having learn
 
 
 def committed_table() -> str:
-    """The README's table, from the files in results/."""
-    return table([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*_seed*.json"))])
+    """The README's table, from the files in results/, and base and first row from those of self_improvement."""
+    paths = sorted(RESULTS.glob("*_seed*.json"))
+    seeds = sorted({path.stem.rpartition("_seed")[2] for path in paths})
+    paths += [SHARED_RUNS / f"capitals_{name}_seed{seed}.json" for seed in seeds for name in (BASE, "EndoRM_PPO")]
+    return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
 
 def table(files: Sequence[Mapping]) -> str:

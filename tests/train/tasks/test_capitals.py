@@ -154,7 +154,7 @@ def test_the_files_are_read_as_training_reads_them(system_prompt, tmp_path):
     args = DataArguments(dataset_name=str(train), heldout_name=str(heldout))
     rows, counts = load_prompts(args, tiny_tokenizer())
     assert (counts["kept"], counts["read"]) == (len(CAPITALS) - 64, len(CAPITALS) - 64)
-    assert set(rows.column_names) == {"prompt", "answer"}
+    assert set(rows.column_names) == {"prompt", "answer", "solution"}
     roles = ["system", "user"] if system_prompt else ["user"]
     assert all([message["role"] for message in row["prompt"]] == roles for row in rows)
     assert len(load_heldout(args, tiny_tokenizer())) == 64

@@ -170,7 +170,7 @@ def test_files_are_fixed_by_the_seed_and_read_as_training_reads_them(tmp_path):
     args = DataArguments(dataset_name=str(paths["a"][0]), heldout_name=str(paths["a"][1]))
     rows, counts = load_prompts(args, tiny_tokenizer())
     assert (counts["kept"], len(load_heldout(args, tiny_tokenizer()))) == (80, 20)
-    assert set(rows.column_names) == {"prompt", "answer"}
+    assert set(rows.column_names) == {"prompt", "answer", "solution"}
     assert rows[0]["prompt"] == [
         {"role": "user", "content": json.loads(texts["a"][0].splitlines()[0])["prompt"][0]["content"]}
     ]
