@@ -100,6 +100,7 @@ def browse(path, folder, *flags) -> tuple[str, list[str]]:
     return dom, [str(params) for params in events if any("file://" in params.get(key, "") for key in keys)]
 
 
+@pytest.mark.browser
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_rendered_page_shows_the_token_rewards(dark, color, page, model, tmp_path):
@@ -159,6 +160,7 @@ def contrast(ink: str, background: list[float]) -> float:
     return (max(pair) + 0.05) / (min(pair) + 0.05)
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_nothing_on_the_page_runs_and_no_request_leaves_it(page, tmp_path):
     """Escaping and policy are two walls: each of them holds alone."""

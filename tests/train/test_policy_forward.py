@@ -71,6 +71,7 @@ def model_of(architecture, dropout=0.0):
     return AutoModelForCausalLM.from_config(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_no_kl_before_the_first_update_with_dropout_and_unequal_prompts(architecture, lora, tmp_path):
@@ -133,6 +134,7 @@ def test_an_instance_is_its_own_frozen_base_whatever_its_name_stands_for(dtype, 
     assert abs(history(trainer, "kl/k3")[0]) < (0.05 if dtype else 1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_training_of_the_same_trainer_is_no_fault(saved_model, tmp_path):
     trainer = ppo(saved_model, tmp_path, max_steps=2, learning_rate=0.02)
     trainer.train()
@@ -140,6 +142,7 @@ def test_a_second_training_of_the_same_trainer_is_no_fault(saved_model, tmp_path
     assert history(trainer, "kl/k3")[-1] > 1e-4
 
 
+@pytest.mark.slow
 def test_experts_that_rounding_exchanges_are_no_fault(tmp_path):
     """In 16 bits single tokens of a mixture of experts may go to another expert: k3 is then a matter of rounding."""
     torch.manual_seed(0)

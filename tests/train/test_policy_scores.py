@@ -46,6 +46,7 @@ def spied(trainer):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
 @pytest.mark.parametrize("settings", [OFF_POLICY, ON_POLICY], ids=["off_policy", "on_policy"])
 def test_they_are_the_policys_statistics_and_cost_no_second_forward(algorithm, settings, saved_model, tmp_path):

@@ -131,6 +131,7 @@ def test_a_failed_training_is_not_requeued(left, job):
     assert not (folder / "scontrol").exists()
 
 
+@pytest.mark.slow
 def test_a_node_for_vllm(start):
     """The last node serves, the others train; the server goes when the training has ended."""
     process, folder = start(VLLM_MODEL="a/model", VLLM_FLAGS="--tensor-parallel-size 4 --max-model-len 2048")
