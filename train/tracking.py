@@ -14,7 +14,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import ProgressCallback
 
 from rewards.reporting.record import git_commit, versions
-from train.training_figure import draw_training
+from train.evaluation.training_figure import draw_training
 
 
 @dataclass

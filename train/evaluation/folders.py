@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from train.evaluation.summary import paper_order
-from train.training_figure import series
+from train.evaluation.training_figure import series
 
 _SAYS_NOTHING = re.compile(
     r"(model|base|policy|final|best|last|latest|checkpoint|output|adapter|lora|merged|weight|snapshot|saved?|hf)s?"

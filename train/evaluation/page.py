@@ -14,7 +14,7 @@ from train.evaluation.differences import ROLES, SETTINGS, START, collapse_signs,
 from train.evaluation.folders import Evaluation, Run
 from train.evaluation.problems import PAPER
 from train.evaluation.summary import summarise_model, title
-from train.training_figure import draw_runs, panels
+from train.evaluation.training_figure import draw_runs, panels
 
 PAPER_ROWS = {  # the reinforcement learning table of arXiv 2506.23235, Qwen2.5-Math-7B; last the average
     "base, as the paper has it": (19.0, 42.3, 63.0, 12.1, 28.4, 33.0),

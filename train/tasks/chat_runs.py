@@ -10,12 +10,15 @@ import json
 import re
 import shutil
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
 import yaml
+from tqdm import tqdm
 
 from rewards.reporting.record import record
 from rewards.reporting.stages import LAUNCH_ONE, run_stage
@@ -95,15 +98,21 @@ def run_label(name: str, task: str, seed: int) -> str:
     return f"{task}_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_seed{seed}"
 
 
+def questions(task: str, output: Path) -> Path:
+    """The folder with a task's questions, written if they are not there yet."""
+    data = output / "data" / task
+    if not (data / "heldout.jsonl").is_file():
+        TASKS[task].write_splits(data)
+    return data
+
+
 def make_base(task: str, seed: int, model: Path, output: Path, dtype: str) -> dict:
     """The base's own file, which runs are compared with: the same questions and seed of the sampling as theirs."""
     label = run_label(BASE, task, seed)
-    file, data = output / "runs" / f"{label}.json", output / "data" / task
+    file = output / "runs" / f"{label}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
-    if not (data / "heldout.jsonl").is_file():
-        TASKS[task].write_splits(data)
-    found = measure(BASE, model, task, data, output / label, seed, dtype)
+    found = measure(BASE, model, task, questions(task, output), output / label, seed, dtype)
     facts = {"name": BASE, "task": task, "seed": seed, "model": str(model), **found} | record()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(facts) + "\n", encoding="utf-8")
@@ -141,11 +150,10 @@ def make_run(
         sides: which questions it is measured on, and under which decodings.
     """
     label = run_label(run.name, task, seed)
-    file, folder, data = output / "runs" / f"{label}.json", output / label, output / "data" / task
+    file, folder = output / "runs" / f"{label}.json", output / label
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
-    if not (data / "heldout.jsonl").is_file():
-        TASKS[task].write_splits(data)
+    data = questions(task, output)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = run.recipe(task, seed, rollouts, model, data, folder / "policy")
     start = time.time()
@@ -181,3 +189,35 @@ def make_run(
     for checkpoint in (folder / "policy").glob("checkpoint-*"):  # of a training that was told to stop
         shutil.rmtree(checkpoint)
     return facts
+
+
+def add_arguments(parser: ArgumentParser, runs: Mapping[str, ChatRun], output: str, seeds: Sequence[int]) -> None:
+    """The flags that every experiment of such runs has.
+
+    Args:
+        runs: by name, those that can be chosen.
+        output, seeds: defaults.
+    """
+    add = parser.add_argument
+    add("--model", type=Path, default=Path("outputs/SmolLM2-135M-Instruct"), help="folder or hub name")
+    add("--output", type=Path, default=Path(output), help="folder for everything")
+    add("--seeds", type=int, nargs="+", default=list(seeds))
+    add("--runs", nargs="+", choices=runs, default=list(runs), metavar="NAME", help="; ".join(runs))
+    add("--rollouts", type=int, default=10, help="of 64 responses, in each run")
+    add("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the weights in evaluation")
+    add("--keep_models", action="store_true", help="keep the trained weights, half a gigabyte a run")
+    add("--write_readme", action="store_true", help="only write the tables of results/ to the README")
+
+
+def make_runs(
+    runs: Mapping[str, ChatRun], tasks: Sequence[str], args: Namespace, sides: Mapping = SIDES
+) -> list[dict]:
+    """Files of the base and of the runs that the flags of `add_arguments` choose, for each task and seed."""
+    files = []
+    for task, seed, name in tqdm(list(product(tasks, args.seeds, (BASE, *args.runs))), desc="runs"):
+        if name == BASE:
+            files.append(make_base(task, seed, args.model, args.output, args.dtype))
+        else:
+            how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models, sides)
+            files.append(make_run(runs[name], task, seed, *how))
+    return files

@@ -12,6 +12,11 @@ from matplotlib.figure import Figure
 from rewards.reporting.intervals import bootstrap_mean, student
 from rewards.reporting.tables import with_interval
 
+PANELS = {  # name in the files' curves: title
+    "accuracy": "accuracy of the rollouts",
+    "tokens": "tokens of a response",
+    "kl": "KL to the base, nats a token",
+}
 COLLAPSE = 0.10  # loss of sampled or greedy held-out accuracy from which a run is called a collapse
 
 
@@ -72,11 +77,11 @@ def responses_until(run: Mapping, accuracy: float, per_rollout: int = 64) -> int
     return None
 
 
-def draw_curves(runs: Mapping[str, Sequence[Mapping]], metrics: Mapping[str, str], path: Path) -> None:
-    """A panel for each of `metrics` (name in the files' curves: title), a line for each of `runs`, mean over seeds."""
-    figure = Figure(figsize=(5.5 * len(metrics), 5.5), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for axis, (metric, title) in zip(axes, metrics.items()):
+def draw_curves(runs: Mapping[str, Sequence[Mapping]], path: Path) -> None:
+    """A panel for each of `PANELS`, a line for each of `runs`, the mean over its seeds, as a PNG."""
+    figure = Figure(figsize=(5.5 * len(PANELS), 5.5), layout="constrained")
+    axes = figure.subplots(1, len(PANELS), squeeze=False)[0]
+    for axis, (metric, title) in zip(axes, PANELS.items()):
         for i, (name, of_it) in enumerate(runs.items()):
             curves = [run["curves"][metric] for run in of_it if metric in run["curves"]]
             if not curves:

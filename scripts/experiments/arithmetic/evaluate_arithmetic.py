@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, with_interval, write_between
+from train.evaluation.training_figure import draw_training
 from train.tasks.arithmetic_evaluation import evaluate, read_prompts
-from train.training_figure import draw_training
 
 ACCURACY = "rewards/demo_accuracy/mean"
 SCRIPT = Path(__file__).resolve()

@@ -14,9 +14,9 @@ from pathlib import Path
 from rewards.reporting.record import record
 from rewards.reporting.stages import run_stage
 from rewards.reporting.tables import markdown_table, with_interval
+from train.evaluation.training_figure import draw_training
 from train.tasks.chat_evaluation import evaluate_chat
 from train.tasks.chat_tasks import TASKS, ChatTask, question_of, read_rows
-from train.training_figure import draw_training
 
 SCRIPT = Path(__file__).resolve()
 ROOT = SCRIPT.parents[3]
@@ -36,7 +36,7 @@ def table(policies: Sequence[Mapping]) -> str:
 
 
 def finding(rows: Mapping[tuple[str, str], Mapping], name: str) -> str:
-    """One plain sentence on what the accuracies show and do not show, and what stopping earlier alone explains."""
+    """What the accuracies show and do not show, and what stopping earlier alone would give, in plain sentences."""
     before, greedy, after = rows["base", "sampled"], rows["base", "greedy"], rows[name, "sampled"]
     start = f"Sampled accuracy on held-out questions went from {before['accuracy']:.3f} to {after['accuracy']:.3f}"
     if after["ci95"][0] <= before["ci95"][1]:
@@ -48,8 +48,8 @@ def finding(rows: Mapping[tuple[str, str], Mapping], name: str) -> str:
         "what the base knows, and no new knowledge is shown"
     )
     return (
-        f"{start}, {sharper}. Reading only the first sentence of each of the base's responses gives it "
-        f"{before['first_sentence']:.3f}: that much is explained by learning to stop."
+        f"{start}, {sharper}. What stopping alone would give: of the base's responses the first sentence alone is "
+        f"right in {before['first_sentence']:.3f}."
     )
 
 

@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from rewards.reporting.tables import markdown_table, with_interval, write_between
-from train.tasks.chat_runs import BASE, ChatRun, make_base, make_run
+from train.tasks.chat_runs import BASE, ChatRun, add_arguments, make_runs
 from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, responses_until, verdict
 from train.tasks.chat_tasks import TASKS
 
@@ -104,31 +103,18 @@ def table(files: Sequence[Mapping]) -> str:
 def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("outputs/SmolLM2-135M-Instruct"), help="folder or hub name")
-    parser.add_argument("--output", type=Path, default=Path("outputs/settings"), help="folder for everything")
+    add_arguments(parser, RUNS, "outputs/settings", seeds=(0,))
     parser.add_argument("--task", choices=TASKS, default="capitals")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME", help="; ".join(RUNS))
-    parser.add_argument("--rollouts", type=int, default=10, help="of 64 responses, in each run")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of evaluation's weights")
-    parser.add_argument("--keep_models", action="store_true", help="keep the trained weights, half a gigabyte a run")
-    parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args()
     if args.write_readme:
         write_between(README, "results", committed_table())
         return
     os.chdir(ROOT)
-    files = []
-    for name, seed in tqdm([(name, seed) for seed in args.seeds for name in (BASE, *args.runs)], desc="runs"):
-        if name == BASE:
-            files.append(make_base(args.task, seed, args.model, args.output, args.dtype))
-        else:
-            how = (args.rollouts, args.model, args.output, args.dtype, args.keep_models, SIDES)
-            files.append(make_run(RUNS[name], args.task, seed, *how))
+    files = make_runs(RUNS, [args.task], args, SIDES)
     text = table(files)
     (args.output / "results.md").write_text(text, encoding="utf-8")
     curves = {name: [f for f in files if f["name"] == name] for name in args.runs}
-    draw_curves(curves, PANELS, args.output / "settings.png")
+    draw_curves(curves, args.output / "settings.png")
     print(f"{text}\n{args.output}: results.md, settings.png, and one JSON file a run in runs/")
 
 

@@ -4,19 +4,9 @@ import json
 
 import pytest
 from interruptions import KINDS, PREEMPTED, STEPS, Matrix, Trainings
-from slurm_cluster import Cluster, missing
+from slurm_cluster import missing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(missing()), reason=missing())]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="module")

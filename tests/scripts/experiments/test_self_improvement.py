@@ -34,7 +34,7 @@ def test_the_sentence_says_what_the_intervals_allow(sampled, greedy, after, says
 
 def test_the_sentence_says_what_stopping_alone_gives():
     text = evaluate.finding(rows([0.2] * 20, [0.8] * 20, [0.7] * 20, first=0.45), "p")
-    assert "only the first sentence of each of the base's responses gives it 0.450" in text
+    assert "of the base's responses the first sentence alone is right in 0.450." in text
 
 
 def test_examples_are_the_first_ones_and_what_a_model_writes_breaks_no_table():

@@ -9,12 +9,21 @@ from tiny_models import ROOT
 from train.recipe_rewards import rewards_of_recipe
 from train.tasks import chat_runs
 from train.tasks.chat_runs import ChatRun, curves, make_run
-from train.tasks.chat_tasks import TASKS
+from train.tasks.chat_tasks import TASKS, read_rows
+
+SIZES = {"bf16": False, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "eval_steps": 4}
+SIZES |= {"steps_per_generation": 2, "num_iterations": 2, "logging_steps": 1, "max_heldout_samples": 2}
 
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def two_questions(monkeypatch):
+    """A run is measured on no more than two questions of each side."""
+    monkeypatch.setattr(chat_runs, "read_rows", lambda path, n=None: read_rows(path, 2))
 
 
 def recipe(run, task="capitals"):
@@ -53,11 +62,8 @@ def test_curves_are_the_metrics_that_were_logged():
 
 
 @pytest.mark.slow
-def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, monkeypatch):
-    sizes = {"bf16": False, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "eval_steps": 4}
-    sizes |= {"steps_per_generation": 2, "num_iterations": 2, "logging_steps": 1, "max_heldout_samples": 2}
-    run = ChatRun("random, small", [{"name": "random"}], fields=sizes)
-    monkeypatch.setattr(chat_runs, "read_rows", lambda path, n=None: _rows(path)[:2])
+def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, two_questions, monkeypatch):
+    run = ChatRun("random, small", [{"name": "random"}], fields=SIZES)
     made = make_run(run, "capitals", 0, 1, rehearsal, tmp_path, "float32")
     file = tmp_path / "runs/capitals_random_small_seed0.json"
     assert json.loads(file.read_text()) == made
@@ -69,11 +75,8 @@ def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(rehearsal, tmp_path, monkeypatch):
-    sizes = {"bf16": False, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "eval_steps": 4}
-    sizes |= {"steps_per_generation": 2, "num_iterations": 2, "logging_steps": 1, "max_heldout_samples": 2}
-    run = ChatRun("random", [{"name": "random"}], fields=sizes)
-    monkeypatch.setattr(chat_runs, "read_rows", lambda path, n=None: _rows(path)[:2])
+def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(rehearsal, tmp_path, two_questions):
+    run = ChatRun("random", [{"name": "random"}], fields=SIZES)
     policy = tmp_path / "capitals_random_seed0/policy"
     policy.mkdir(parents=True)
     (policy / "stop").touch()
@@ -85,7 +88,3 @@ def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(rehe
     assert state["global_step"] == state["max_steps"] == 4
     assert made["heldout"]
     assert not list(policy.glob("checkpoint-*"))
-
-
-def _rows(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

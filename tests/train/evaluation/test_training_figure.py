@@ -5,7 +5,7 @@ import math
 import pytest
 from matplotlib.figure import Figure
 
-from train.training_figure import FRACTIONS, draw_runs, draw_training, panels
+from train.evaluation.training_figure import FRACTIONS, draw_runs, draw_training, panels
 
 ACCURACY, LENGTH, ENDORM = "rewards/right/mean", "rewards/length/mean", "rewards/endorm/mean"
 
