@@ -30,6 +30,10 @@ export PYTHONWARNINGS="ignore::FutureWarning,ignore::DeprecationWarning" TQDM_MI
 start=$SECONDS
 launch() { # the entry script of the algorithm, in one process
   accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no "train/${algo}_endorm.py" "$@"
+  if [ -f "$output/$algo/interrupted.json" ]; then # it has saved and ended well, but half a training is not evaluated
+    echo "The training was told to stop before its end: run the same command again." >&2
+    exit 1
+  fi
 }
 
 if [ "$task" != arithmetic ]; then
@@ -60,6 +64,7 @@ if [ "$task" = arithmetic ]; then
   exit
 fi
 
+rm -rf "$output/samples" # of an earlier policy or seed
 python "$experiment/write_questions.py" --task "$task" --output "$output/data"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc 2>/dev/null || echo 2)}" # accelerate would take one thread
 reward=capital tokens=24

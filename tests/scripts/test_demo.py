@@ -75,6 +75,25 @@ def test_any_other_failure_ends_it_there(demo):
     assert scripts_of(calls) == ["get_model.py"]
 
 
+@pytest.mark.parametrize("task", ["capitals", "arithmetic"])
+def test_half_a_training_is_not_evaluated(task, demo, tmp_path):
+    (tmp_path / "out/ppo").mkdir(parents=True)
+    (tmp_path / "out/ppo/interrupted.json").touch()
+    done, calls = demo("--task", task, "--output", "out")
+    assert done.returncode == 1
+    assert "told to stop before its end: run the same command again" in done.stderr
+    assert scripts_of(calls)[-1] == "ppo_endorm.py"
+
+
+def test_samples_of_an_earlier_policy_go_and_the_rest_stays(demo, tmp_path):
+    for name in ("samples/ppo_endorm/greedy.jsonl", "ppo/model.safetensors"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True)
+        (tmp_path / "out" / name).touch()
+    done, _ = demo("--output", "out")
+    assert done.returncode == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["model.safetensors"]
+
+
 def test_the_arithmetic_task_fetches_nothing(demo):
     done, calls = demo("--task", "arithmetic", "--algo", "grpo")
     assert done.returncode == 0
