@@ -110,7 +110,9 @@ class Cluster:
             (folder / f"gpu{i}").touch()
         (folder / "gres.conf").write_text(f"NodeName=node[1-2] Name=gpu File={folder}/gpu[0-{gpus - 1}]\n")
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
+        # Slurm hands its user's variables on to the jobs, and the threads are what train.sbatch is to find out
+        other = ("SLURM", "SBATCH", "OMP_NUM_THREADS")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(other)}
         self.environment["SLURM_CONF"] = str(folder / "slurm.conf")
 
     def start(self) -> None:

@@ -81,8 +81,7 @@ def test_without_gpus_the_log_says_how_many_processes(cluster, submit):
     assert cluster.fact(job, "CPUs/Task") == "1"  # no default that a small node cannot give
 
 
-def test_few_cpus_are_warned_of_and_threads_share_them(cluster, submit, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a user's own number wins, and goes along with the job
+def test_few_cpus_are_warned_of_and_threads_share_them(cluster, submit):
     job = submit("--gpus-per-node=4")
     assert cluster.wait(job) == "COMPLETED"
     assert "1 CPU(s) for 4 processes" in cluster.log(job)
