@@ -258,6 +258,14 @@ class CheckpointMixin(GRPOTrainer):
             check_resumable(resume_from_checkpoint, self._facts)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def _run_epoch(self, *args, **kwargs):
+        """As in transformers, which takes one step too many where a run resumes from its last step and that lies within
+        an epoch: a run that was killed after its last checkpoint, or is started once more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def _save_checkpoint(self, model, trial):
         output_dir = self._get_output_dir(trial=trial)
         if not self.agree(not self.args.should_save or self._has_space(output_dir)):

@@ -231,3 +231,15 @@ def test_a_checkpoint_of_before_these_facts_were_kept(written, checkpoint, saved
     assert history(resumed, "loss") == pytest.approx(history(written[0]["grpo"], "loss"), abs=1e-6)
     (folder / COMPLETE).write_text(json.dumps({"step": 3, "processes": 2}))
     assert "processes is 1 here and 2 in the checkpoint" in refused(grpo(saved_model, tmp_path, **SETTINGS), folder)
+
+
+@pytest.mark.parametrize("algorithm", [ppo, grpo])
+def test_a_run_that_is_at_its_last_step_takes_no_other(written, saved_model, algorithm, tmp_path):
+    """As after a kill between the last checkpoint and the end; the step lies within an epoch of transformers."""
+    folder = written[1] / algorithm.__name__ / "checkpoint-3"
+    trainer = algorithm(saved_model, tmp_path, **SETTINGS | {"max_steps": 3})
+    before = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    trainer.train(resume_from_checkpoint=str(folder))
+    assert trainer.state.global_step == 3
+    after = trainer.model.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items())
