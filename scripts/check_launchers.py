@@ -23,28 +23,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rewards.reporting.stages import LAUNCH, run_stage
 from rewards.reporting.tables import markdown_table
 from train.critic import Critic, CriticLearner
-from train.tasks.rehearsal_model import make_rehearsal_model, project_texts
+from train.tasks.rehearsal_model import example_problems, rehearsal_models
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHERS = {"single": 1, "cpu_ddp": 2, "cpu_zero2": 2, "cpu_zero3": 2}  # accelerate file: processes
 RECIPES = {algorithm: f"configs/math/{algorithm}_qwen2.5_math_7b.yaml" for algorithm in ("ppo", "grpo")}
 COMPARED = ("loss", "grad_norm", "reward", "token_rewards/mean", "token_rewards/std", "kl/k1", "kl/k3", "entropy")
 GLOBAL_BATCH = 8
-
-
-def rehearsal_models(folder: Path) -> tuple[str, str]:
-    """Two models of one tokenizer, as make_rehearsal_model.py makes them of the project's own texts."""
-    texts = list(project_texts())
-    for seed in (0, 1):
-        make_rehearsal_model(texts, folder / str(seed), vocab_size=512, hidden_size=32, seed=seed)
-    return str(folder / "0"), str(folder / "1")
-
-
-def example_problems(path: Path) -> str:
-    """The name of a file of sums, which is written."""
-    rows = ({"problem": f"What is {a} + {2 * a}?", "solution": f"\\boxed{{{3 * a}}}"} for a in range(64))
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def launch(algorithm: str, launcher: str, model: str, frozen: str, data: str, output: Path) -> dict:

@@ -123,3 +123,18 @@ def project_texts() -> Iterator[str]:
     for file in files:
         if file.is_file():
             yield file.read_text(encoding="utf-8")
+
+
+def rehearsal_models(folder: Path) -> tuple[str, str]:
+    """Two models of one tokenizer, made of the project's own texts, the second for a frozen base that is another."""
+    texts = list(project_texts())
+    for seed in (0, 1):
+        make_rehearsal_model(texts, folder / str(seed), vocab_size=512, hidden_size=32, seed=seed)
+    return str(folder / "0"), str(folder / "1")
+
+
+def example_problems(path: Path) -> str:
+    """The name of a file of 64 sums, which is written."""
+    rows = ({"problem": f"What is {a} + {2 * a}?", "solution": f"\\boxed{{{3 * a}}}"} for a in range(64))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
