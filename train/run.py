@@ -14,7 +14,7 @@ from train.launcher import check_launcher, launching_command, start_process_grou
 from train.prompts import DataArguments, load_heldout, load_prompts
 from train.recipe import CONFIGS, RecipeArguments, parse_recipe
 from train.recipe_rewards import RewardArguments, add_watched, build_rewards
-from train.tracking import ConsoleCallback, RunFolder, TrackingArguments
+from train.tracking import ConsoleCallback, RunFolder, Trackers, TrackingArguments
 from train.watches import WatchArguments, Watches
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
     logging.basicConfig(level=logging.INFO if args.process_index == 0 else logging.ERROR)
     tracking.set_environment()
     lock = take_folder(args.output_dir) if args.process_index == 0 else None
+    trackers = Trackers(args, tracking.run_project)
     start_process_group()
 
     args.model_init_kwargs = model_init_kwargs(model)
@@ -69,6 +70,7 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
     use_console(trainer)
     trainer.add_callback(RunFolder(trainer, model, data, reward, tracking, watch, recipe))
     trainer.add_callback(Watches(trainer, watch))
+    trackers.attach(trainer)
 
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     finish(trainer)

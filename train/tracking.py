@@ -1,16 +1,19 @@
-"""A run's folder describes itself: run.json, metrics.jsonl and training.png; W&B and TensorBoard get the same."""
+"""A run's folder describes itself: run.json, metrics.jsonl, training.png; W&B, Trackio and TensorBoard get the same,
+in one run of theirs over all restarts."""
 
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from matplotlib.image import imread
 from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 from transformers.trainer_callback import ProgressCallback
 
 from rewards.reporting.record import git_commit, versions
@@ -33,6 +36,87 @@ class TrackingArguments:
             os.environ.setdefault("WANDB_RUN_GROUP", self.run_group)
         if self.run_tags:
             os.environ.setdefault("WANDB_TAGS", ",".join(self.run_tags))
+
+
+class Trackers(TrainerCallback):
+    """Lets a resumed run go on as one run of each tracker: `trackers.json` in the run's folder keeps its id and which
+    rows each tracker has.
+
+    A run that was killed repeats the steps after its checkpoint. Their rows are with the trackers already, so they are
+    not sent again; metrics.jsonl has the repeated ones. Only TRL's tables of responses are sent twice.
+
+    Args:
+        args: of the trainer. `run_name`, by which Trackio finds a run, gets the run's folder and id unless it is set.
+        project: of Trackio, unless `args` say so.
+    """
+
+    FILE = "trackers.json"
+    CALLBACKS = {"wandb": WandbCallback, "trackio": TrackioCallback, "tensorboard": TensorBoardCallback}
+
+    def __init__(self, args, project: str):
+        self.path = Path(args.output_dir) / self.FILE
+        resumed = self.path.is_file() and str(args.resume_from_checkpoint).lower() not in ("none", "false")
+        facts = json.loads(self.path.read_text(encoding="utf-8")) if resumed else {"id": uuid.uuid4().hex[:8]}
+        self.id: str = facts["id"]
+        self.has = {name: tuple(row) for name, row in facts.get("has", {}).items()}  # (step, rows of that step)
+        self.wandb_step: int = facts.get("wandb_step", 0)
+        self._now: dict[str, tuple[int, int]] = {}
+        if args.project == "huggingface":  # the default of transformers
+            args.project = project
+        if args.run_name is None and args.report_to:
+            args.run_name = f"{Path(args.output_dir).name}-{self.id}"
+        os.environ.setdefault("WANDB_RUN_ID", self.id)
+        os.environ.setdefault("WANDB_RESUME", "allow")
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(args.output_dir) / "runs" / self.id))
+
+    def attach(self, trainer) -> None:
+        """Stand before the trackers of a trainer, and let through what they do not have. Callbacks that log something
+        have been added by now."""
+        for name, kind in self.CALLBACKS.items():
+            for callback in trainer.callback_handler.callbacks:
+                if isinstance(callback, kind):
+                    callback.on_log = partial(self._once, name, callback.on_log)
+        trainer.add_callback(self)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._write(args, state)
+        run = wandb_run(args)
+        if run is not None and run.step < self.wandb_step:
+            # W&B counts what is logged, offline from 0 in each process, and its server drops a number that it has
+            run.log({}, step=self.wandb_step)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._write(args, state)  # W&B has counted the figure
+
+    def _once(self, name: str, on_log: Callable, args, state, control, **kwargs) -> None:
+        if not state.is_world_process_zero:
+            return
+        step, rows = self._now.get(name, (-1, 0))
+        self._now[name] = (state.global_step, rows + 1 if step == state.global_step else 1)
+        if self._now[name] > self.has.get(name, (-1, 0)):
+            on_log(args, state, control, **kwargs)
+            self.has[name] = self._now[name]
+            self._write(args, state)
+
+    def _write(self, args, state) -> None:
+        if not (args.report_to and state.is_world_process_zero):
+            return
+        run = wandb_run(args)
+        self.wandb_step = max(self.wandb_step, run.step if run is not None else 0)
+        facts = {"id": self.id, "has": self.has, "wandb_step": self.wandb_step}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")  # a kill leaves the old file or the new one
+        temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        temporary.replace(self.path)
+
+
+def wandb_run(args):
+    """The run of W&B, None unless `report_to` asks for one."""
+    if "wandb" not in (args.report_to or ()):
+        return None
+    import wandb
+
+    return wandb.run
 
 
 def count(parameters) -> int:
@@ -70,7 +154,7 @@ class RunFolder(TrainerCallback):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
         self._keep_metrics_up_to(state.global_step, folder / "metrics.jsonl")
-        if (run := self._wandb_run()) is not None:
+        if (run := wandb_run(args)) is not None:
             config = {k: facts[k] for k in ("git_commit", "versions", "processes", "launcher", "parameters")}
             run.config.update(config | self.recipe, allow_val_change=True)
 
@@ -89,7 +173,7 @@ class RunFolder(TrainerCallback):
         path = Path(args.output_dir) / "training.png"
         if not draw_training(state.log_history, path):
             return
-        if (run := self._wandb_run()) is not None:
+        if (run := wandb_run(args)) is not None:
             import wandb
 
             run.log({"training": wandb.Image(str(path))})
@@ -110,13 +194,6 @@ class RunFolder(TrainerCallback):
             "trained": count(p for p in policy if p.requires_grad),
             "frozen_base": 0 if frozen.adapter_off else count(frozen.model.parameters()),
         }
-
-    def _wandb_run(self):
-        if "wandb" not in self.trainer.args.report_to:
-            return None
-        import wandb
-
-        return wandb.run
 
     @staticmethod
     def _keep_metrics_up_to(step: int, path: Path) -> None:

@@ -6,13 +6,18 @@ import time
 
 import pytest
 import wandb
-from helpers import ppo
+from helpers import COMMON, PROMPTS, ppo
 from limits import LIMIT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_models import tiny_tokenizer
+from transformers import TrainerCallback
 from wandb.proto import wandb_internal_pb2
 
+from rewards import EndoRM
 from rewards.reporting.record import versions
-from train.tracking import RunFolder, TrackingArguments, summary_line
+from train.ppo_trainer import PPOConfig, PPOTrainer
+from train.run import checkpoint_to_resume
+from train.tracking import RunFolder, Trackers, TrackingArguments, summary_line
 
 
 def records(path):
@@ -91,6 +96,102 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
         column = table["columns"].index(name)
         assert all(":" in row[column] for row in table["data"])
     assert list(file.parent.glob("files/media/images/training*.png"))
+
+
+@pytest.fixture
+def own_environment(monkeypatch, tmp_path):
+    """What trackers read, and what `Trackers` sets, kept within the test."""
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME", "TENSORBOARD_LOGGING_DIR"):
+        monkeypatch.setenv(name, "x")  # so that it is put back
+        monkeypatch.delenv(name)
+    settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    for name, value in (settings | {"WANDB__SERVICE_WAIT": str(LIMIT), "WANDB_INIT_TIMEOUT": str(LIMIT)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    return monkeypatch
+
+
+class Killed(TrainerCallback):
+    """Ends a training in the middle of a step, as a kill does: nothing is saved, no callback hears of it."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def start(
+    saved_model, folder, monkeypatch, killed_at=None, resumed=True, report_to=("wandb", "tensorboard"), **changes
+):
+    """One start of a run of 10 steps with a checkpoint every third, as the entry script makes it."""
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME", "TENSORBOARD_LOGGING_DIR"):
+        monkeypatch.delenv(name, raising=False)  # as a new process would
+    how = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3, "report_to": list(report_to)} | changes
+    args = PPOConfig(output_dir=str(folder), resume_from_checkpoint="latest" if resumed else None, **(COMMON | how))
+    trackers = Trackers(args, "a project")
+    trainer = PPOTrainer(saved_model, [EndoRM()], args, train_dataset=PROMPTS, processing_class=tiny_tokenizer())
+    trainer.add_callback(RunFolder(trainer))
+    if killed_at is not None:
+        trainer.add_callback(Killed(killed_at))
+    trackers.attach(trainer)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
+    except KeyboardInterrupt:
+        assert killed_at is not None
+    wandb.finish()
+    wandb.teardown()  # reads the environment anew, as a new process does
+    return trackers
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_three_times_is_one_run_of_each_tracker(saved_model, tmp_path, own_environment):
+    folder = tmp_path / "run"
+    wandb.teardown()
+    ids = [start(saved_model, folder, own_environment, killed_at=step, resumed=step != 2).id for step in (2, 5, 8)]
+    ids.append(start(saved_model, folder, own_environment).id)
+    assert len(set(ids)) == 1
+
+    rows = [row for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")) for row in whole_history(file)]
+    assert {file.stem for file in tmp_path.glob("wandb/offline-run-*/*.wandb")} == {f"run-{ids[0]}"}
+    assert [row["train/global_step"] for row in rows if "train/loss" in row] == list(range(1, 11))
+    counted = [row["_step"] for row in rows]
+    assert counted == sorted(set(counted))
+
+    (events,) = {path.parent for path in tmp_path.rglob("events.out.*")}
+    scalars = EventAccumulator(str(events)).Reload().Scalars("train/loss")
+    assert [event.step for event in scalars] == list(range(1, 11))
+    assert events.name == ids[0]
+    kept = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in kept if "loss" in row] == list(range(1, 11))
+
+    assert start(saved_model, folder, own_environment, killed_at=1, resumed=False).id != ids[0]
+
+
+@pytest.mark.slow
+def test_trackio_has_a_resumed_run_once(saved_model, tmp_path, own_environment):
+    sqlite = pytest.importorskip("trackio.sqlite_storage", reason="trackio is not installed")
+    own_environment.setattr(sqlite, "TRACKIO_DIR", tmp_path / "trackio")
+    folder = tmp_path / "run"
+    first = start(saved_model, folder, own_environment, killed_at=5, resumed=False, report_to=["trackio"])
+    start(saved_model, folder, own_environment, report_to=["trackio"])
+    assert sqlite.SQLiteStorage.get_runs("a project") == [f"run-{first.id}"]
+    rows = sqlite.SQLiteStorage.get_logs("a project", f"run-{first.id}")
+    assert [row["train/global_step"] for row in rows if "train/loss" in row] == list(range(1, 11))
+
+
+def whole_history(file):
+    """Rows of metrics in a .wandb file, once its writer has ended it."""
+    end = time.monotonic() + LIMIT
+    found = list(records(file))
+    while not any(r.WhichOneof("record_type") == "exit" for r in found):
+        assert time.monotonic() < end, [r.WhichOneof("record_type") for r in found]
+        time.sleep(0.1)
+        found = list(records(file))
+    for record in found:
+        if record.WhichOneof("record_type") == "history":
+            yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
 
 
 def history_keys(history):
