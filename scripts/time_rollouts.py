@@ -156,6 +156,8 @@ def main() -> None:
         "model_bytes": model_bytes(networks.values(), [trainer.optimizer, *optimizers]),
         "peak_bytes": None if now is None else now - held,
     }
+    first = trainer.state.log_history[0]  # before any update: what lies above 0 is rounding
+    result["KL of the first step, nats a token"] = {name: first[name] for name in ("kl/k1", "kl/k3") if name in first}
     if torch.cuda.is_available() and not own.plain_trl:
         fields = {**vars(args), **vars(model), **vars(data), **vars(reward), "algorithm": algorithm}
         result["GiB"] = beside_the_plan(shape, fields, own.prompt_tokens)

