@@ -259,8 +259,8 @@ class CheckpointMixin(GRPOTrainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _run_epoch(self, *args, **kwargs):
-        """As in transformers, which takes one step too many where a run resumes from its last step within an epoch: one
-        that was killed after its last checkpoint, or is started once more."""
+        """As in transformers, which takes one step too many where a run resumes from its last step within an epoch, as
+        one does that was killed after its last checkpoint."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return

@@ -26,8 +26,8 @@ def make_rehearsal_model(
     vocab_size: int = 2048,
     hidden_size: int = 64,
     layers: int = 2,
-    heads: int = 4,
-    kv_heads: int = 2,
+    heads: int = 2,
+    kv_heads: int = 1,
     max_position_embeddings: int = 4096,
     seed: int = 0,
 ) -> PreTrainedModel:
@@ -40,7 +40,7 @@ def make_rehearsal_model(
             vocabulary is the tokenizer's length rounded up to a multiple of 64.
         hidden_size: width of the model; the inner layers of its MLPs are four times as wide.
         layers: transformer layers.
-        heads: attention heads; must divide ``hidden_size`` into even parts.
+        heads: attention heads; must divide ``hidden_size`` into even parts. vLLM takes those of 32 entries or more.
         kv_heads: key-value heads; must divide ``heads``.
         max_position_embeddings: longest sequence, in tokens.
         seed: of the weights; the same arguments give the same files. The global random state is left as it was.
