@@ -53,6 +53,7 @@ REWARDS = {
     "exact_numeric": "rewards.verifiable.ExactNumeric",
     "boxed": "rewards.verifiable.boxed",
     "think_format": "rewards.verifiable.ThinkFormat",
+    "unit_tests": "rewards.unit_tests.UnitTests",
     "majority_vote": "rewards.majority_vote.MajorityVote",
     "cluster_share": "rewards.cluster_share.ClusterShare",
     "cosine_length": "rewards.length_penalties.CosineLength",
