@@ -56,7 +56,7 @@ class Trackers(TrainerCallback):
     def __init__(self, args, project: str):
         self.path = Path(args.output_dir) / self.FILE
         resumed = self.path.is_file() and str(args.resume_from_checkpoint).lower() not in ("none", "false")
-        facts = json.loads(self.path.read_text(encoding="utf-8")) if resumed else {"id": uuid.uuid4().hex[:8]}
+        facts: dict = json.loads(self.path.read_text(encoding="utf-8")) if resumed else {"id": uuid.uuid4().hex[:8]}
         self.id: str = facts["id"]
         self.has = {name: tuple(row) for name, row in facts.get("has", {}).items()}  # (step, rows of that step)
         self.wandb_step: int = facts.get("wandb_step", 0)
@@ -75,7 +75,7 @@ class Trackers(TrainerCallback):
         for name, kind in self.CALLBACKS.items():
             for callback in trainer.callback_handler.callbacks:
                 if isinstance(callback, kind):
-                    callback.on_log = partial(self._once, name, callback.on_log)
+                    vars(callback)["on_log"] = partial(self._once, name, callback.on_log)
         trainer.add_callback(self)
 
     def on_train_begin(self, args, state, control, **kwargs):

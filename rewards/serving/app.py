@@ -174,8 +174,9 @@ def wrong(prompts: list, responses: list, columns: dict, most_rows: int, most_te
 
 def wrong_text(text: Text, most: int) -> str | None:
     """What is wrong with a prompt or response; None if nothing is."""
-    contents = [text]
-    if not isinstance(text, str):
+    if isinstance(text, str):
+        contents = [text]
+    else:
         if not text:
             return "no message"
         for message in text:
