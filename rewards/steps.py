@@ -1,8 +1,9 @@
 """Step-level rewards: any reward per token, aggregated over the steps of a response.
 
-A step is a line, or a part under a heading "Step k" (Lightman et al., arXiv 2305.20050, judge one line at a time). Its
-reward is the sum, mean or minimum of its tokens' and lands on its last token. The minimum says how bad a step's worst
-token is; it is lower for longer steps, as the sum is of rewards that are negative.
+A step is a line, or a part under a heading "Step k" (Lightman et al., arXiv 2305.20050, judge one line at a time), or
+a turn: the policy's own tokens between two parts by a tool or an environment. Its reward is the sum, mean or minimum
+of its tokens' and lands on its last token. The minimum says how bad a step's worst token is; it is lower for longer
+steps, as the sum is of rewards that are negative.
 """
 
 from __future__ import annotations
@@ -16,11 +17,22 @@ from torch import Tensor
 
 from rewards.frozen.encoding import encode_response
 
-RULES = ("line", "step")
+TURN = "turn"
+RULES = ("line", "step", TURN)
 REDUCES = {"sum": "sum", "mean": "mean", "min": "amin"}  # ours: torch's
 LINE = re.compile(r"\n(?:[^\S\n]*\n)*")  # the end of a line, with the blank lines after it
 BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 HEADING = re.compile(r"^[ \t]*[#*]*[ \t]*step[ \t]*\d+", re.MULTILINE | re.IGNORECASE)
+
+
+def turns(own: Tensor) -> Tensor:
+    """The turn that each of the policy's own tokens belongs to, from 0 on, (own tokens,) int64.
+
+    Args:
+        own: (T,) bool, true on the policy's own tokens.
+    """
+    before = torch.cat([own.new_zeros(1), own[:-1]])
+    return (own & ~before).cumsum(0)[own] - 1
 
 
 def step_starts(text: str, rule: str = "line") -> list[int]:
@@ -31,8 +43,8 @@ def step_starts(text: str, rule: str = "line") -> list[int]:
             Markdown or not), or if there is none every part after a blank line. Blank lines belong to the step
             before them, those at the start to the first.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {RULES}, got {rule!r}.")
+    if rule not in RULES or rule == TURN:  # turns are not in the text
+        raise ValueError(f"rule must be one of {RULES[:-1]}, got {rule!r}.")
     begin, end = len(text) - len(text.lstrip()), len(text.rstrip())
     if rule == "step" and (headings := [m.start() for m in HEADING.finditer(text)]):
         return [start for start in headings if start > begin]
@@ -72,7 +84,7 @@ class StepReward:
     Args:
         inner: a reward function with token rewards: a method `per_token`, or a list of one number per token for a
             response when called.
-        rule: "line" or "step"; see `step_starts`.
+        rule: "line" or "step", see `step_starts`; or "turn".
         reduce: "sum", "mean" or "min" of a step's tokens.
         tokenizer: what decodes the tokens; default the inner reward's, in this project's trainers the policy's.
     """
@@ -124,9 +136,12 @@ class StepReward:
                 f"{self.__name__} needs one reward a token, but {self._inner_name} gave "
                 f"{tuple(rewards.shape)} for a response of {len(ids)} tokens: choose a reward with token rewards."
             )
+        mask, result = torch.as_tensor(own, dtype=torch.bool), torch.zeros(len(ids))
+        if self.rule == TURN:
+            result[mask] = aggregate_steps(rewards[mask], turns(mask), self.reduce)
+            return result
         # decoded one by one, a character split over tokens has other pieces, but a line's end is never split
         pieces = self.tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True)
-        mask, result = torch.as_tensor(own, dtype=torch.bool), torch.zeros(len(ids))
         # lines are those of the whole text, but what an environment wrote of them is not judged
         result[mask] = aggregate_steps(rewards[mask], token_steps(pieces, self.rule)[mask], self.reduce)
         return result

@@ -1,8 +1,10 @@
-"""One interface for rewards that judge a response by one number and rewards that judge each of its tokens."""
+"""One interface for rewards that judge a response by one number, and those that judge each of its tokens or turns."""
 
 import torch
 from torch import Tensor, nn
 from trl.trainer.utils import get_callable_name, is_async_callable
+
+from rewards.steps import turns
 
 
 class TokenReward:
@@ -13,7 +15,9 @@ class TokenReward:
             one number per token, or None where it does not apply.
         dense: ask for token rewards (`func.per_token`) where the function has both.
 
-    A list may have numbers on tokens that are not the policy's (see the column `own_tokens`); these do not count.
+    A list may have numbers on tokens that are not the policy's (see the column `own_tokens`); these do not count. Of a
+    function with the attribute `per_turn = True` a list has one number a turn, which goes on the turn's last own
+    token. A turn is what the policy wrote between two parts by a tool or an environment.
 
     Raises (when called):
         ValueError: NaN or infinite rewards, which TRL would take for "does not apply".
@@ -23,6 +27,7 @@ class TokenReward:
         self.func, self.__name__ = func, get_callable_name(func)
         self._call = func.per_token if dense and hasattr(func, "per_token") else func
         self.rows: list = []
+        self._per_turn = bool(getattr(func, "per_turn", False))
 
     def __call__(self, **kwargs) -> list[float | None]:
         own = kwargs.get("own_tokens")
@@ -34,7 +39,7 @@ class TokenReward:
                 f"Reward {self.__name__!r} returned {self.rows[i].tolist()} for response {i}: return finite numbers, "
                 "or None where the reward does not apply."
             )
-        if own is not None:
+        if own is not None and not self._per_turn:
             self.rows = [
                 r if r is None or r.ndim == 0 or len(r) != len(mask) else r * torch.as_tensor(mask, dtype=r.dtype)
                 for r, mask in zip(self.rows, own)
@@ -62,6 +67,8 @@ class TokenReward:
                 row = torch.full(mask.shape, torch.nan)
             elif row.ndim == 0:
                 row = torch.zeros(mask.shape).index_fill(0, mask.nonzero()[-1:, 0], float(row))
+            elif self._per_turn:
+                row = self._on_turns(row, mask)
             if len(row) != len(mask):
                 raise ValueError(
                     f"Reward {self.__name__!r} returned {len(row)} token rewards for a response of {len(mask)} "
@@ -69,6 +76,18 @@ class TokenReward:
                 )
             rows.append(row.masked_fill(~mask, torch.nan))
         return rows
+
+    def _on_turns(self, row: Tensor, own: Tensor) -> Tensor:
+        """(T,): each turn's reward on the last of its own tokens."""
+        numbers = turns(own)
+        count = int(numbers[-1]) + 1
+        if len(row) != count:
+            raise ValueError(
+                f"Reward {self.__name__!r} returned {len(row)} turn rewards for a response of {count} turns: return "
+                "one for each turn of the policy's own (column own_tokens), or one number."
+            )
+        last = numbers.diff(append=numbers[-1:] + 1).bool()
+        return torch.zeros(own.shape).index_copy(0, own.nonzero()[:, 0][last], row)
 
 
 def wrap_rewards(funcs: list, dense: bool) -> list:

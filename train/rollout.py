@@ -24,6 +24,7 @@ from rewards import TokenScores
 from rewards.frozen.encoding import encode_prompt, own_ids
 from rewards.frozen.messages import Rendering, rendering_of
 from rewards.lens import token_texts, visible
+from rewards.steps import turns
 from train.ppo_math import kl_k1, kl_k3, moments, repetition_rate
 
 if TYPE_CHECKING:
@@ -260,6 +261,9 @@ class RolloutLogMixin(GRPOTrainer):
         )
         silent = rollout.local(rollout.without_reward)
         per_response = {"eos_rate": ~rollout.cut_off, "repetition_rate": repetition, "without_reward": silent}
+        if rollout.has_holes:
+            counts = [int(turns(own)[-1]) + 1 if own.any() else 0 for own in rollout.own]
+            per_response["turns"] = torch.tensor(counts, device=repetition.device)
         for name, x in per_response.items():
             mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1]
             log[f"completions/{name}"].append(mean.item())

@@ -275,3 +275,63 @@ def test_trls_own_tools_and_environments_end_to_end(kind, algorithm, tmp_path):
 def trainer_mask(rollout):
     width = max(map(len, rollout.response_ids))
     return rollout.pad([own.long() for own in rollout.own], width)
+
+
+def runs(own):
+    """Where each turn ends: the last own token of each run of them."""
+    return [t for t, mine in enumerate(own) if mine and (t + 1 == len(own) or not own[t + 1])]
+
+
+class PerTurn:
+    """A number a turn: 1, 10, 100 ..."""
+
+    __name__ = "per_turn"
+    per_turn = True
+
+    def __call__(self, completion_ids, own_tokens, **columns):
+        return [[10.0**k for k in range(len(runs(own)))] for own in own_tokens]
+
+
+def test_a_reward_a_turn_is_paid_on_the_turns_last_token(saved_model, tmp_path):
+    settings = {"kl_coef": 0.0, "whiten_advantages": False, "gamma": 0.9, "lam": 0.8}
+    trainer = ppo(saved_model, tmp_path, [PerTurn()], {"rollout_func": two_turns}, max_steps=2, **settings)
+    seen = capture(trainer)
+    rollout = seen["rollout"]
+    for row, total, own in zip(seen["rewards"].tolist(), rollout.raw_rewards[:, 0].tolist(), rollout.own):
+        expected = [0.0] * len(row)
+        for k, t in enumerate(runs(own.tolist())):
+            expected[t] = 10.0**k
+        assert row == expected
+        assert total == sum(expected)
+    counts = [len(runs(own.tolist())) for own in rollout.own]
+    assert history(trainer, "completions/turns")[-1] == pytest.approx(sum(counts) / len(counts))
+
+
+def test_grpo_learns_from_the_sum_over_turns(saved_model, tmp_path):
+    trainer = grpo(saved_model, tmp_path, rewards=[PerTurn()], max_steps=1, trainer_kwargs={"rollout_func": two_turns})
+    trainer.train()
+    sums = [sum(10.0**k for k in range(len(runs(own.tolist())))) for own in trainer.rollout.own]
+    assert trainer.rollout.raw_rewards[:, 0].tolist() == sums
+
+
+def test_a_wrong_number_of_turn_rewards_is_refused(saved_model, tmp_path):
+    wrong = PerTurn()
+    wrong.__class__ = type(
+        "Wrong", (PerTurn,), {"__call__": lambda self, own_tokens, **_: [[1.0] * 9] * len(own_tokens)}
+    )
+    trainer = ppo(saved_model, tmp_path, [wrong], {"rollout_func": two_turns})
+    with pytest.raises(ValueError, match="9 turn rewards for a response of 2 turns"):
+        trainer.train()
+
+
+def test_endorm_by_turn_is_its_tokens_summed_over_each_turn(saved_model, tmp_path):
+    rewards = [StepReward(EndoRM(), "turn")]
+    trainer = ppo(saved_model, tmp_path, rewards, {"rollout_func": two_turns}, kl_coef=0.0, max_steps=1)
+    seen = capture(trainer)
+    rollout = seen["rollout"]
+    for i, (ids, own, scores) in enumerate(zip(rollout.response_ids, rollout.own, rollout.frozen)):
+        own, paid, begin = own.tolist(), earned(scores, ids, own.tolist()), 0
+        for end in runs(own):
+            assert seen["rewards"][i, end] == pytest.approx(sum(paid[begin : end + 1]), abs=1e-3)
+            begin = end + 1
+        assert int((seen["rewards"][i] != 0).sum()) <= len(runs(own))
