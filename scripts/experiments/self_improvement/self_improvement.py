@@ -37,16 +37,16 @@ RUNS = {
         ChatRun("random PPO", [{"name": "random"}]),
     )
 }
-PANELS = {
-    "accuracy": "accuracy of the rollouts",
-    "tokens": "tokens of a response",
-    "kl": "KL to the base, nats a token",
-}
+
+
+def committed() -> list[dict]:
+    """The files in results/."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*_seed*.json"))]
 
 
 def committed_table() -> str:
     """The README's tables, two a task, from the files in results/."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*_seed*.json"))]
+    files = committed()
     tasks = [task for task in TASKS if any(run["task"] == task for run in files)]
     return "\n".join(f"### {task.replace('_', ' ').capitalize()}\n\n{task_tables(task, files)}" for task in tasks)
 
@@ -90,6 +90,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.write_readme:
         write_between(README, "results", committed_table())
+        files = [file for file in committed() if file["task"] == "capitals"]
+        draw_curves({n: [f for f in files if f["name"] == n] for n in RUNS}, RESULTS / "capitals.png")
         return
     os.chdir(ROOT)
     files = make_runs(RUNS, args.tasks, args)

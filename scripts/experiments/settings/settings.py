@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from rewards.reporting.tables import markdown_table, with_interval, write_between
-from train.tasks.chat_runs import BASE, ChatRun, add_arguments, make_runs
+from train.tasks.chat_runs import BASE, ChatRun, add_arguments, make_runs, run_label
 from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, responses_until, verdict
 from train.tasks.chat_tasks import TASKS
 
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
 SHARED_RUNS = SCRIPT.parents[1] / "self_improvement/results"
+FIRST = "EndoRM PPO"  # as the demo: dense, undiscounted sum of raw Q - V, KL 0.01, critic at 1e-3
+SHARED = (BASE, FIRST, "EndoRM GRPO")  # runs of that experiment which are this one's too
 TERMINAL = {"reward_placement": "terminal"}
 
 
@@ -35,7 +37,7 @@ def endorm(**settings) -> list[dict]:
 RUNS = {
     run.name: run
     for run in (
-        ChatRun("EndoRM PPO"),  # as the demo: dense, undiscounted sum of raw Q - V, KL 0.01, critic at 1e-3
+        ChatRun(FIRST),
         ChatRun("terminal", fields=TERMINAL),
         ChatRun("discount 0.95", endorm(discount=0.95)),
         ChatRun("discount 0.95, floor 0.1", endorm(discount=0.95, floor=0.1)),
@@ -57,26 +59,28 @@ RUNS = {
         ChatRun("GRPO, log-prob", endorm(form="logprob"), algorithm="grpo"),
     )
 }
-PANELS = {
-    "accuracy": "accuracy of the rollouts",
-    "tokens": "tokens of a response",
-    "kl": "KL to the base, nats a token",
-}
 SIDES = {"heldout": ("sampled", "greedy")}
 LEARNT = 0.3  # accuracy of the rollouts from which a run counts as having learnt
 
 
-def committed_table() -> str:
-    """The README's table, from the files in results/, and base and first row from those of self_improvement."""
+def committed() -> list[dict]:
+    """The files in results/, and base, first row and GRPO from those of self_improvement."""
     paths = sorted(RESULTS.glob("*_seed*.json"))
     seeds = sorted({path.stem.rpartition("_seed")[2] for path in paths})
-    paths += [SHARED_RUNS / f"capitals_{name}_seed{seed}.json" for seed in seeds for name in (BASE, "EndoRM_PPO")]
-    return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+    shared = [run_label(name, "capitals", int(seed)) for seed in seeds for name in SHARED]
+    paths += [path for name in shared if (path := SHARED_RUNS / f"{name}.json").is_file()]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def committed_table() -> str:
+    """The README's table, from the files in results/ and those that self_improvement has."""
+    return table(committed())
 
 
 def table(files: Sequence[Mapping]) -> str:
-    """A row for each setting; differences are from the base, paired by question."""
+    """A row for each setting; differences are from the base and from the first setting, paired by question."""
     bases = {(run["task"], run["seed"]): run for run in files if run["name"] == BASE}
+    first = {(run["task"], run["seed"]): run for run in files if run["name"] == FIRST}
     rows = []
     for name in (BASE, *RUNS):
         runs = [run for run in files if run["name"] == name]
@@ -87,7 +91,7 @@ def table(files: Sequence[Mapping]) -> str:
         for key, form in (("mean_tokens", ".1f"), ("ended", ".2f")):
             row.append(format(mean_of(runs, key), form))
         if name == BASE:
-            rows.append([*row, "", "", "", "", ""])
+            rows.append([*row, *[""] * 7])
             continue
         kl = format(np.mean([run["curves"]["kl"][1][-1] for run in runs]), ".2f")
         explained = [run["curves"]["explained"][1] for run in runs if "explained" in run["curves"]]
@@ -95,9 +99,15 @@ def table(files: Sequence[Mapping]) -> str:
         until = [responses_until(run, LEARNT) for run in runs]
         learnt = ", ".join("never" if n is None else str(n) for n in until)
         difference = with_interval(*gain(runs, own, "sampled", "sampled"), "+.3f")
-        rows.append([*row, kl, critic, learnt, difference, verdict(runs, own)])
+        row += [kl, critic, learnt, difference, verdict(runs, own)]
+        beside = [first[key] for run in runs if (key := (run["task"], run["seed"])) in first]
+        if name == FIRST or len(beside) < len(runs):
+            rows.append([*row, "", ""])
+            continue
+        rows.append([*row, *(with_interval(*gain(runs, beside, d, d), "+.3f") for d in ("sampled", "greedy"))])
     headings = ["setting", "seeds", "sampled", "greedy", "tokens", "ended", "KL, nats a token", "critic explains"]
-    return markdown_table([*headings, f"responses until {LEARNT}", "sampled − base", "verdict"], rows)
+    headings += [f"responses until {LEARNT}", "sampled − base", "verdict"]
+    return markdown_table([*headings, "sampled − first row", "greedy − first row"], rows)
 
 
 def main() -> None:
@@ -108,6 +118,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.write_readme:
         write_between(README, "results", committed_table())
+        files = committed()
+        draw_curves({n: [f for f in files if f["name"] == n] for n in RUNS}, RESULTS / "settings.png")
         return
     os.chdir(ROOT)
     files = make_runs(RUNS, [args.task], args, SIDES)
