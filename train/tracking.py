@@ -65,15 +65,17 @@ class Trackers(TrainerCallback):
             args.project = project
         if args.run_name is None and args.report_to:
             args.run_name = f"{Path(args.output_dir).name}-{self.id}"
-        os.environ.setdefault("WANDB_RUN_ID", self.id)
-        os.environ.setdefault("WANDB_RESUME", "allow")
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(args.output_dir) / "runs" / self.id))
+        if "wandb" in args.report_to:
+            os.environ.setdefault("WANDB_RUN_ID", self.id)
+            os.environ.setdefault("WANDB_RESUME", "allow")
 
     def attach(self, trainer) -> None:
         """Stand before the trackers of a trainer, and let through what they do not have. Callbacks that log something
         have been added by now."""
         for name, kind in self.CALLBACKS.items():
             for callback in trainer.callback_handler.callbacks:
+                if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                    callback.logging_dir = str(self.path.parent / "runs" / self.id)
                 if isinstance(callback, kind):
                     vars(callback)["on_log"] = partial(self._once, name, callback.on_log)
         trainer.add_callback(self)

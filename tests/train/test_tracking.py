@@ -101,7 +101,7 @@ def test_wandb_offline_holds_config_metrics_completions_and_figure(saved_model, 
 @pytest.fixture
 def own_environment(monkeypatch, tmp_path):
     """What trackers read, and what `Trackers` sets, kept within the test."""
-    for name in ("WANDB_RUN_ID", "WANDB_RESUME", "TENSORBOARD_LOGGING_DIR"):
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME"):
         monkeypatch.setenv(name, "x")  # so that it is put back
         monkeypatch.delenv(name)
     settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
@@ -126,7 +126,7 @@ def start(
     saved_model, folder, monkeypatch, killed_at=None, resumed=True, report_to=("wandb", "tensorboard"), **changes
 ):
     """One start of a run of 10 steps with a checkpoint every third, as the entry script makes it."""
-    for name in ("WANDB_RUN_ID", "WANDB_RESUME", "TENSORBOARD_LOGGING_DIR"):
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME"):
         monkeypatch.delenv(name, raising=False)  # as a new process would
     how = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3, "report_to": list(report_to)} | changes
     args = PPOConfig(output_dir=str(folder), resume_from_checkpoint="latest" if resumed else None, **(COMMON | how))
