@@ -2,14 +2,15 @@
 
 Each watch compares what was logged last with how the run began or with its best, so a resumed run goes on as it was.
 The thresholds are those that catch two provoked collapses of a small task in time (scripts/experiments/collapse) and
-no sound run, neither there nor of a chat model (scripts/experiments/self_improvement). A chat model that learns to
-stop has shorter responses on average without shorter answers: only the length of responses that end is a sign.
+no sound run, neither there nor of a chat model (scripts/experiments/self_improvement, settings). A chat model that
+learns to stop has shorter responses on average without shorter answers: only the length of responses that end is a
+sign. The share of those that end swings by 0.23 in a rollout of 64 responses to 8 prompts, without anything amiss.
 """
 
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class WatchArguments:
         default=0.03, metadata={"help": "Least entropy a token, as a share of that at the start."}
     )
     watch_eos: float = field(
-        default=0.2, metadata={"help": "Most by which the share of responses that end may fall below the start."}
+        default=0.3, metadata={"help": "Most by which the share of responses that end may fall below the start."}
     )
     watch_drop: float = field(
         default=0.05,
@@ -66,8 +67,15 @@ class WatchArguments:
             raise ValueError(f"watch_length is {self.watch_length}; give two shares around 1, e.g. [0.7, 1.5].")
 
 
-def rollout_signs(rows: list[dict], limits: WatchArguments) -> dict[str, str]:
-    """The watches that the last of the training rows (logged metrics) trips, and what each says."""
+def rollout_signs(
+    rows: list[dict], limits: WatchArguments, accuracy: Sequence[float] = (), n: int = 0
+) -> dict[str, str]:
+    """The watches that the last of the training rows (logged metrics) trips, and what each says. Short responses are
+    no sign while held-out accuracy is at its best.
+
+    Args:
+        accuracy: held-out, of the evaluations so far, of `n` responses each.
+    """
     if len(rows) <= START:
         return {}
 
@@ -75,7 +83,11 @@ def rollout_signs(rows: list[dict], limits: WatchArguments) -> dict[str, str]:
         begun = [row[metric] for row in rows[:START] if metric in row]
         return (rows[-1][metric], sum(begun) / len(begun)) if begun and metric in rows[-1] else None
 
-    return signs_of_rollouts(compare, limits)
+    signs = signs_of_rollouts(compare, limits)
+    shorter = "length" in signs and rows[-1]["completions/mean_length"] < rows[0]["completions/mean_length"]
+    if shorter and at_its_best(accuracy, n):
+        del signs["length"]
+    return signs
 
 
 def signs_of_rollouts(compare: Callable[[str], tuple[float, float] | None], limits: WatchArguments) -> dict[str, str]:
@@ -102,7 +114,7 @@ def signs_of_rollouts(compare: Callable[[str], tuple[float, float] | None], limi
     return signs
 
 
-def at_its_best(accuracy: list[float], n: int) -> bool:
+def at_its_best(accuracy: Sequence[float], n: int) -> bool:
     """Whether the last of several held-out accuracies, of `n` responses each, is a standard error or less below the
     best."""
     if len(accuracy) < 2:
@@ -175,10 +187,7 @@ class Watches(TrainerCallback):
             signs = heldout_signs(evaluations, rows, metric, n, self.limits)
             self._tripped &= {*signs, "length", "repetition", "entropy", "end_token"}
         elif rows and state.log_history[-1] is rows[-1]:
-            signs = rollout_signs(rows, self.limits)
-            shorter = "length" in signs and rows[-1]["completions/mean_length"] < rows[0]["completions/mean_length"]
-            if shorter and at_its_best([row[metric] for row in evaluations], n):
-                del signs["length"]
+            signs = rollout_signs(rows, self.limits, [row[metric] for row in evaluations], n)
             self._tripped &= {*signs, "held_out", "divergence"}
         new = {name: said for name, said in signs.items() if name not in self._tripped}
         self._tripped |= set(new)
