@@ -127,7 +127,7 @@ class UnitTests:
         if score not in ("share", "all"):
             raise ValueError(f"score is {score!r}; give share or all.")
         limits = Limits(seconds, memory, processes, output)
-        self.column, self.score, self.workers = column, score, workers or len(os.sched_getaffinity(0))
+        self.column, self.score, self.workers = column, score, workers or os.cpu_count() or 1
         self.runner: Bubblewrap | RemoteRunner = RemoteRunner(runner) if runner else Bubblewrap(limits)
 
     def __call__(self, completions: Sequence, completion_ids=None, log_extra=None, **columns) -> list[float | None]:

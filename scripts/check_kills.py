@@ -73,7 +73,7 @@ class Training:
                 raise SystemExit(f"{log}: no end after {PATIENCE} s")
             time.sleep(0.005)
         text = log.read_text(errors="replace")
-        if process.returncode not in (0, None) and process.returncode > 0:
+        if process.returncode > 0:  # of a kill it is below 0
             raise SystemExit(f"{log}: the training failed:\n{text[-3000:]}")
         found = re.search(rf"{BEGINS} (\S+?)(?::|\s)", text)
         resumed = found[1] if found else "no word of it"

@@ -70,9 +70,9 @@ def compile_headline(result: Mapping) -> str:
     """Times over the plain ones, and what the first call costs."""
     rows, first = result["summary"], result["first_call_seconds"]
     names = [name for name in rows if "," in name]
+    plain = {name: name.partition(",")[0] for name in names}
     times = ", ".join(
-        f"{name} {rows[name][f'over {name.split(chr(44))[0]}']:.2f} x plain ({first[name]:.0f} s once)"
-        for name in names
+        f"{name} {rows[name][f'over {plain[name]}']:.2f} x plain ({first[name]:.0f} s once)" for name in names
     )
     return f"{times}; deviation {result['largest_deviation_nats']:.1g} nats"
 
@@ -141,44 +141,25 @@ def sharding(small: bool, folder: Path) -> dict:
     model, problems = rehearsal_models(folder / "models")[0], example_problems(folder / "problems.jsonl")
     cuda, rows = torch.cuda.is_available(), []
     launchers = SHARDED if cuda else ("single", "cpu_zero2")
-    size = "--per_device_train_batch_size 4 --gradient_accumulation_steps 1 --steps_per_generation 1 --max_steps 3"
-    size += f" --max_completion_length {8 if small else 64} --eval_strategy no --top_k 1"
-    size += "" if cuda else " --use_cpu true --bf16 false --frozen_dtype float32"
+    text = "--per_device_train_batch_size 4 --gradient_accumulation_steps 1 --steps_per_generation 1 --max_steps 3"
+    text += f" --max_completion_length {8 if small else 64} --eval_strategy no --top_k 1"
+    size = words(text + ("" if cuda else " --use_cpu true --bf16 false --frozen_dtype float32"))
     for launcher in launchers:
         output = folder / launcher
-        command = [*LAUNCH, "--config_file", f"configs/accelerate/{launcher}.yaml", "--num_processes", "1"]
-        command += [
-            "--main_process_port",
-            "0",
-            "train/ppo_endorm.py",
-            "--config",
-            "configs/math/ppo_qwen2.5_math_7b.yaml",
-        ]
-        command += [
-            "--model_name_or_path",
-            model,
-            "--dataset_name",
-            problems,
-            "--output_dir",
-            str(output),
-            *words(size),
-        ]
+        command = [*LAUNCH, *words(f"--config_file configs/accelerate/{launcher}.yaml --num_processes 1")]
+        command += words("--main_process_port 0 train/ppo_endorm.py --config configs/math/ppo_qwen2.5_math_7b.yaml")
+        command += ["--model_name_or_path", model, "--dataset_name", problems, "--output_dir", str(output), *size]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             rows.append({"launcher": launcher, "failed": (done.stderr.strip() or "no word").splitlines()[-1][:200]})
             continue
         lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         logged = [row for row in map(json.loads, lines) if "loss" in row]
-        rows.append(
-            {
-                "launcher": launcher,
-                "seconds a step": (logged[-1]["time"] - logged[0]["time"]) / (len(logged) - 1),
-                "difference of loss": abs(
-                    logged[0]["loss"] - next((r["loss"] for r in rows if "loss" in r), logged[0]["loss"])
-                ),
-                "loss": logged[0]["loss"],
-            }
-        )
+        loss = logged[0]["loss"]
+        first = next((row["loss"] for row in rows if "loss" in row), loss)  # that of the unsharded run
+        seconds = (logged[-1]["time"] - logged[0]["time"]) / (len(logged) - 1)
+        facts = {"launcher": launcher, "seconds a step": seconds, "difference of loss": abs(loss - first)}
+        rows.append(facts | {"loss": loss})
     return {"kind": "sharding", "launchers": rows} | record({"small": small})
 
 
@@ -225,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
             told = step.headline(json.loads((args.output / f"{step.name}.json").read_text(encoding="utf-8")))
         elif how == "FAILED":
             told = f"FAILED, see {args.output / step.name}.log"
-        rows.append([step.what, told])
+        rows.append([f"{step.what} (rehearsed with a tiny one)" if args.small else step.what, told])
     text = markdown_table(["", "measured"], rows)
     (args.output / "suite.md").write_text(text, encoding="utf-8")
     print(text)

@@ -38,7 +38,7 @@ def test_nothing_begins_when_the_minutes_are_spent(monkeypatch, tmp_path, capsys
     assert not (tmp_path / "a.json").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the suite would begin to measure")
 def test_without_a_gpu_it_says_how_to_rehearse(tmp_path):
     with pytest.raises(SystemExit, match="--small"):
         suite.main(["--output", str(tmp_path)])
