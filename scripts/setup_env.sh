@@ -1,17 +1,20 @@
 # Sourced by demo.sh and test.sh: a virtual environment in .venv with the project installed, made once.
 # Set PYTHON to choose the interpreter (3.11 or newer). Delete .venv to start over.
+# Who sources it may set `environment`, another folder than .venv, and `packages`, what else to install there.
+environment=${environment:-.venv}
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
   echo "Python 3.11 or newer is needed; '$python' is not. Set PYTHON to one, e.g. PYTHON=python3.12 bash $0" >&2
   exit 1
 }
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-stamp=.venv/.installed
+[ -x "$environment/bin/python" ] || "$python" -m venv "$environment"
+stamp=$environment/.installed
 if ! cmp -s pyproject.toml "$stamp"; then
-  echo "Installing into .venv (once; a minute or two, longer with the CUDA build of torch) ..."
-  .venv/bin/python -m pip install -qq --disable-pip-version-check 'torch==2.13.*'
-  .venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+  echo "Installing into $environment (once; a minute or two, longer with the CUDA build of torch) ..."
+  install=("$environment/bin/python" -m pip install -qq --disable-pip-version-check)
+  "${install[@]}" 'torch==2.13.*'
+  "${install[@]}" ${packages:-} -e '.[dev]'
   cp pyproject.toml "$stamp"
 fi
-export PATH="$PWD/.venv/bin:$PATH"
+export PATH="$PWD/$environment/bin:$PATH"
 export TOKENIZERS_PARALLELISM=false

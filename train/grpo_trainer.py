@@ -35,7 +35,9 @@ from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
 from train.rollout import NOT_YET, PromptMixin, Rollout, RolloutLogMixin, begin, response_mask, without_reward
-from train.trl_patches import check_vllm, fit_fused_head, say_once_that_no_reward_applies, set_up_vllm
+from train.trl_patches import fit_fused_head, say_once_that_no_reward_applies
+from train.vllm_rollouts.engine import PolicyEngine, in_trainers
+from train.vllm_rollouts.settings import check_vllm
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixi
     config_class: type[GRPOConfig] = EndoGRPOConfig
     args: GRPOConfig
     model: nn.Module
+    vllm_generation: PolicyEngine
 
     def __init__(
         self,
@@ -124,7 +127,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixi
         # With beta = 0 TRL loads no reference model of its own and makes no forward for one.
         own = copy.copy(args)
         own.beta, own.sync_ref_model = 0.0, False
-        super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
+        with in_trainers():
+            super().__init__(model, wrap_rewards(reward_funcs, self.dense_rewards), own, **kwargs)
         check_model(self.model, self.processing_class, [])  # TRL may have found a processor beside the model
         self.args.beta = args.beta
         self._prepare_policy(args)
@@ -165,7 +169,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixi
         elif (rate := switch_off_dropout(self.model)) > 0:
             logger.info("Dropout (up to %g) is off while the policy trains; disable_dropout: false keeps it.", rate)
         if self.use_vllm:
-            set_up_vllm(self.vllm_generation, self.eos_token_ids)
+            self.vllm_generation.stop_at(self.eos_token_ids)
 
     def _lend(self, reward_funcs: list, batch_tokens: int) -> None:
         by_steps = [f for f in reward_funcs if isinstance(f, StepReward)]

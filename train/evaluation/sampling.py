@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from peft import AutoPeftModelForCausalLM
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from rewards.frozen.encoding import encode_prompt, template_end
@@ -162,6 +162,9 @@ class VLLMSampler:
         except ImportError as error:
             message = "vLLM is not installed: pip install -e .[vllm], or use the transformers backend"
             raise ImportError(message) from error
+        if dtype == "auto":  # to vLLM it means half precision, also of a checkpoint in fp32
+            checkpoint = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).dtype
+            dtype = str(checkpoint or torch.float32).removeprefix("torch.")
         self.model = LLM(model=model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
         try:

@@ -16,8 +16,10 @@ def trainings(cluster, tmp_path_factory, rehearsal, problems):
 
 @pytest.fixture(scope="module")
 def matrix(trainings, request):
-    chosen = [item.callspec.params for item in request.session.items if "matrix" in getattr(item, "fixturenames", ())]
-    matrix = Matrix(trainings, [(each["kind"], each["nodes"]) for each in chosen])
+    items = [item for item in request.session.items if "matrix" in getattr(item, "fixturenames", ())]
+    chosen = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    wanted = [(each["kind"], each["nodes"]) for each in chosen]
+    matrix = Matrix(trainings, wanted, shared=len(chosen) < len(items))
     yield matrix
     matrix.close()
 
@@ -86,12 +88,7 @@ def test_more_tasks_a_node_and_another_folder(cluster, trainings, tmp_path):
     assert json.loads((tmp_path / "a run" / "run.json").read_text())["processes"] == 1
 
 
-def test_a_second_job_leaves_the_folder_alone(cluster, trainings, tmp_path):
-    run = trainings.folder / "shared"
-    first = trainings.submit(run, "--max_steps", "4", HELD_AT="step 3", HELD=str(tmp_path))
-    cluster.wait_for_log(first, "step 2/")
-    second = trainings.submit(run, "--max_steps", "4")
-    assert (cluster.wait(second), cluster.fact(second, "Restarts")) == ("FAILED", "0")
-    assert f"(Slurm job {first}) trains in" in cluster.log(second)
-    (tmp_path / "go").touch()
-    assert cluster.wait(first) == "COMPLETED"
+def test_a_second_job_leaves_the_folder_alone(matrix):
+    outcome = matrix.shared.result()
+    assert (outcome["second"], outcome["restarts"], outcome["first"]) == ("FAILED", "0", "COMPLETED")
+    assert f"(Slurm job {outcome['first job']}) trains in" in outcome["log"]

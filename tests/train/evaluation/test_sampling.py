@@ -202,6 +202,7 @@ def test_vllm_gets_a_seed_for_each_response(rehearsal, tmp_path, monkeypatch):
 
     class LLM:
         def __init__(self, model, dtype, trust_remote_code):
+            assert dtype == "float32"  # the checkpoint's, not what vLLM makes of "auto"
             self.sampler = TransformersSampler(model, device="cpu")
 
         def generate(self, prompts, params):

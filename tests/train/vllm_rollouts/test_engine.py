@@ -9,10 +9,11 @@ from helpers import grpo, history, ppo, trained
 from launching import launch_script
 from peft import LoraConfig
 from tiny_models import ROOT, tiny_model, tiny_tokenizer
-from trl import GRPOConfig
+from trl.generation.vllm_generation import VLLMGeneration
+from trl.trainer import grpo_trainer
 from vllm_stand_in import Engine, put_in_place
 
-from train.trl_patches import check_vllm
+from train.vllm_rollouts.engine import compute_dtype
 
 EOS = [2, 4]  # the tokenizer's, and one that only the recipe or the model's generation config knows
 
@@ -131,46 +132,6 @@ def test_a_cut_would_take_the_gradient_away(engine, saved_model, tmp_path, monke
     assert ratio < 0.5
 
 
-CUTS = [
-    {"top_k": 1},
-    {"top_p": 0.9},
-    {"min_p": 0.1},
-    {"repetition_penalty": 1.1},
-    {"vllm_structured_outputs_regex": "[0-9]+"},
-    {"generation_kwargs": {"min_tokens": 4}},
-    {"generation_kwargs": {"logit_bias": {"3": -5.0}}},
-    {"generation_kwargs": {"bad_words": ["a"]}},
-    {"generation_kwargs": {"frequency_penalty": 0.5}},
-    {"generation_kwargs": {"temperature": 0.5}},
-    {"generation_kwargs": {"temperature": 0}},
-    {"generation_kwargs": {"top_p": None}},  # the model's generation config decides
-    {"generation_kwargs": {"logprobs": 3}},  # TRL would take the likeliest token's
-    {"generation_kwargs": {"a_setting_of_tomorrow": 1}},
-]
-
-
-@pytest.mark.parametrize("cut", CUTS, ids=str)
-def test_a_cut_is_refused_where_the_ratio_counts(cut, tmp_path):
-    def config(**settings):
-        return GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **(cut | settings))
-
-    name, value = next(iter(cut.get("generation_kwargs", cut).items()))
-    with pytest.raises(ValueError, match=rf"use_vllm with {name}: .*vllm_importance_sampling_correction: false"):
-        check_vllm(config(use_vllm=True), quantized=False)
-    uncorrected = {"use_vllm": True, "vllm_importance_sampling_correction": False}
-    with pytest.raises(ValueError, match="off_policy_mask_threshold: null"):
-        check_vllm(config(**uncorrected, off_policy_mask_threshold=0.5), quantized=False)
-    check_vllm(config(**uncorrected), quantized=False)
-    check_vllm(config(use_vllm=False), quantized=False)
-
-
-def test_what_changes_no_distribution_is_not_refused(tmp_path):
-    harmless = {"seed": 1, "stop": ["x"], "top_k": -1, "min_p": None, "temperature": 0.7, "logit_bias": {}}
-    harmless |= {"presence_penalty": 0.0, "min_tokens": 0}
-    settings = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "use_vllm": True, "temperature": 0.7}
-    check_vllm(GRPOConfig(**settings, top_p=1.0, min_p=0.0, generation_kwargs=harmless), quantized=False)
-
-
 def test_the_trainers_refuse_a_cut(engine, saved_model, tmp_path):
     for algorithm in (ppo, grpo):
         with pytest.raises(ValueError, match="use_vllm with top_p: 0.9: .*Leave them out"):
@@ -220,14 +181,6 @@ def test_sending_a_merged_adapter_leaves_the_frozen_base_as_it_was(engine, tmp_p
     assert not torch.equal(layer.base_layer.weight, base)
 
 
-def test_a_quantized_policy_and_vllm_are_refused(saved_model, tmp_path):
-    from types import SimpleNamespace
-
-    with pytest.raises(ValueError, match="drop use_vllm"):
-        check_vllm(SimpleNamespace(use_vllm=True), quantized=True)
-    check_vllm(SimpleNamespace(use_vllm=False), quantized=True)
-
-
 @pytest.mark.slow
 def test_zero3_sends_whole_weights(saved_model, tmp_path):
     data = tmp_path / "prompts.jsonl"
@@ -264,3 +217,31 @@ def test_zero3_sends_whole_weights(saved_model, tmp_path):
     assert sent["sums"][2] != pytest.approx(sums, abs=1e-4)
     assert all(len(r["prompts"]) == 4 for r in sent["requests"])  # of both processes
     assert set(sent["requests"][0]["stop_token_ids"]) == set(EOS)
+
+
+@pytest.mark.parametrize("bf16,dtype,given", [(False, "float32", "float32"), (True, "float32", "bfloat16")])
+def test_vllm_computes_in_the_trainers_dtype(bf16, dtype, given, engine, saved_model, tmp_path):
+    """By itself it would read the checkpoint's, and make half precision of fp32."""
+    settings = {"use_vllm": True, "vllm_mode": "colocate", "bf16": bf16, "model_init_kwargs": {"dtype": dtype}}
+    grpo(saved_model, tmp_path, **settings)
+    assert (engine.settings["dtype"], engine.settings["enforce_eager"]) == (given, True)
+
+
+def test_the_weights_dtype_counts_without_autocast():
+    model = tiny_model().to(torch.bfloat16)
+    assert compute_dtype(model, "no") == "bfloat16"
+    assert compute_dtype(model.float(), "no") == "float32"
+    assert compute_dtype(model, "fp16") == "float16"
+
+
+def test_a_server_in_another_dtype_is_warned_of(engine, saved_model, tmp_path, caplog):
+    grpo(saved_model, tmp_path, use_vllm=True, vllm_mode="server")
+    assert caplog.text == ""
+    engine.model.to(torch.bfloat16)
+    grpo(saved_model, tmp_path, use_vllm=True, vllm_mode="server")
+    assert "start the server with --dtype float32" in caplog.text
+
+
+def test_trls_own_trainers_keep_trls_own_backend(engine, saved_model, tmp_path):
+    grpo(saved_model, tmp_path, use_vllm=True, vllm_mode="server")
+    assert grpo_trainer.VLLMGeneration is VLLMGeneration
