@@ -28,6 +28,8 @@ from trl.trainer.utils import get_config_model_id, pad
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.frozen_copy import build_frozen_base, frozen_instance
+from train.generation.vllm_engine import PolicyEngine, in_trainers
+from train.generation.vllm_settings import check_vllm
 from train.heldout import HeldOutMixin
 from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
 from train.policy_scores import PolicyScores
@@ -36,8 +38,6 @@ from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
 from train.rollout import NOT_YET, PromptMixin, Rollout, RolloutLogMixin, begin, response_mask, without_reward
 from train.trl_patches import fit_fused_head, say_once_that_no_reward_applies
-from train.vllm_rollouts.engine import PolicyEngine, in_trainers
-from train.vllm_rollouts.settings import check_vllm
 
 logger = logging.getLogger(__name__)
 

@@ -35,11 +35,10 @@ def rehearsal(tmp_path_factory) -> str:
 
 @dataclass
 class Server:
-    """A running server: its log, where it listens, and a port for the weights."""
+    """A running server: where it listens, and its log."""
 
     url: str
     port: int
-    group_port: int
     log: Path
 
     def settings(self) -> dict:
@@ -49,7 +48,7 @@ class Server:
             "vllm_mode": "server",
             "vllm_server_host": "127.0.0.1",
             "vllm_server_port": self.port,
-            "vllm_group_port": self.group_port,
+            "vllm_group_port": free_port(),  # that of an earlier training of this process may still be open
         }
 
 
@@ -76,7 +75,7 @@ def serve(tmp_path_factory):
                 start_new_session=True,
             )  # fmt: skip
         running.append(process)
-        server = Server(f"http://127.0.0.1:{port}", port, free_port(), log)
+        server = Server(f"http://127.0.0.1:{port}", port, log)
         end = time.monotonic() + LIMIT
         while not answers(server.url):
             assert process.poll() is None, log.read_text()[-4000:]

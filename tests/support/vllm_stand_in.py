@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from trl.generation import vllm_generation
 
-from train.vllm_rollouts import engine as ours
+from train.generation import vllm_engine as ours
 
 
 class Engine:

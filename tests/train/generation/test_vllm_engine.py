@@ -13,7 +13,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 from vllm_stand_in import Engine, put_in_place
 
-from train.vllm_rollouts.engine import compute_dtype
+from train.generation.vllm_engine import compute_dtype
 
 EOS = [2, 4]  # the tokenizer's, and one that only the recipe or the model's generation config knows
 

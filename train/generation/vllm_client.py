@@ -10,7 +10,7 @@ from torch import Tensor
 from trl.generation import vllm_client
 from trl.generation.vllm_client import VLLMClient
 
-from train.vllm_rollouts.gloo import BACKEND, broadcast, join
+from train.generation.vllm_gloo import BACKEND, broadcast, join, meet
 
 
 class Client(VLLMClient):
@@ -36,9 +36,10 @@ class Client(VLLMClient):
             return
         address, size = vllm_client.get_ip(), self.get_world_size() + 1
         info = {"master_address": address, "master_port": self.group_port, "rank_offset": 1, "world_size": size}
+        store = meet(address, self.group_port, 0)  # a port that is taken is an error before the server waits there
         with ThreadPoolExecutor(1) as pool:  # the server answers once it has joined
             answer = pool.submit(self._post, f"{self.base_url}/init_weight_transfer_engine", json={"init_info": info})
-            self.communicator = join(address, self.group_port, 0, size)
+            self.communicator = join(store, 0, size)
             answer.result()
 
     def update_named_params(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from trl.generation.vllm_client import VLLMClient
 
-from train.vllm_rollouts.client import Client
+from train.generation.vllm_client import Client
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from trl import GRPOConfig
 
-from train.vllm_rollouts.settings import check_vllm
+from train.generation.vllm_settings import check_vllm
 
 CUTS = [
     {"top_k": 1},

@@ -11,7 +11,7 @@ trainer's own (`sampling/sampling_logp_difference`) and weighs the loss by their
   trainer computes; a server that has another one is warned of.
 - On a CPU, vLLM packs its weights once they are loaded and drops what they came from, so TRL cannot load others.
   vLLM's own reload of one layer after another is put around it there. Nor can weights reach a server by NCCL: see
-  `gloo.py`.
+  `vllm_gloo.py`.
 """
 
 import functools
@@ -26,7 +26,7 @@ from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
-from train.vllm_rollouts.client import Client
+from train.generation.vllm_client import Client
 
 logger = logging.getLogger(__name__)
 

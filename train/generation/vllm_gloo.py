@@ -1,8 +1,8 @@
 """Weights from a trainer to a vLLM server over gloo, for servers without a GPU.
 
 vLLM moves weights by NCCL, which needs GPUs on both sides. Here is another backend for its
-`--weight-transfer-config '{"backend": "gloo"}'`; `client.py` is the trainer's side. `pyproject.toml` lists `register`
-among vLLM's plugins, so every vLLM that is installed beside this project knows the backend, and
+`--weight-transfer-config '{"backend": "gloo"}'`; `vllm_client.py` is the trainer's side. `pyproject.toml` lists
+`register` among vLLM's plugins, so every vLLM that is installed beside this project knows the backend, and
 `scripts/cluster/serve_vllm.sh` asks for it where there is no GPU. vLLM imports this file whenever it starts, so TRL is
 not imported here.
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore
+from torch.distributed import BroadcastOptions, ProcessGroupGloo, TCPStore
 
 BACKEND = "gloo"
 LONGEST_WAIT = timedelta(minutes=10)  # for the other side to join, and for it to take a weight
@@ -40,7 +40,8 @@ def engine_class() -> type:
         def init_transfer_engine(self, init_info) -> None:
             workers = self.parallel_config
             rank = init_info.rank_offset + workers.data_parallel_index * workers.world_size + workers.rank
-            self.model_update_group = join(init_info.master_address, init_info.master_port, rank, init_info.world_size)
+            store = meet(init_info.master_address, init_info.master_port, rank)
+            self.model_update_group = join(store, rank, init_info.world_size)
 
         def receive_weights(self, update_info) -> None:
             for name, dtype, shape in zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True):
@@ -51,10 +52,18 @@ def engine_class() -> type:
     return GlooWeightTransferEngine
 
 
-def join(address: str, port: int, rank: int, size: int) -> Any:
+def meet(address: str, port: int, rank: int) -> TCPStore:
+    """Where the processes of a group find each other; rank 0 is the first and opens it.
+
+    Raises:
+        torch.distributed.DistNetworkError: the port is taken.
+    """
+    return TCPStore(address, port, is_master=rank == 0, wait_for_workers=False, timeout=LONGEST_WAIT)
+
+
+def join(store: TCPStore, rank: int, size: int) -> Any:
     """A `ProcessGroupGloo` apart from torch's default one, which trainer and server each have for themselves."""
-    store = TCPStore(address, port, size, rank == 0, LONGEST_WAIT)
-    return ProcessGroupGloo(PrefixStore("endorm-weights", store), rank, size, LONGEST_WAIT)
+    return ProcessGroupGloo(store, rank, size, LONGEST_WAIT)
 
 
 def broadcast(group: Any, weight: Tensor) -> None:

@@ -1,0 +1,1 @@
+"""How responses are drawn where it is not simply TRL that draws them."""
