@@ -28,6 +28,8 @@ from trl.trainer.utils import get_config_model_id, pad
 from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.frozen_copy import build_frozen_base, frozen_instance
+from train.generation.dynamic_sampling import HELP as DYNAMIC_SAMPLING_HELP
+from train.generation.dynamic_sampling import DynamicSamplingMixin
 from train.generation.vllm_engine import PolicyEngine, in_trainers
 from train.generation.vllm_settings import check_vllm
 from train.heldout import HeldOutMixin
@@ -36,7 +38,7 @@ from train.policy_scores import PolicyScores
 from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
 from train.reward_mix import RewardMix, ShapedReward
-from train.rollout import NOT_YET, PromptMixin, Rollout, RolloutLogMixin, begin, response_mask, without_reward
+from train.rollout import NOT_YET, Rollout, RolloutLogMixin, begin, response_mask, without_reward
 from train.trl_patches import fit_fused_head, say_once_that_no_reward_applies
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class EndoGRPOConfig(GRPOConfig):
     """TRL's GRPOConfig without dropout, unless `disable_dropout: false` asks for it."""
 
     disable_dropout: bool = field(default=True, metadata={"help": DROPOUT_HELP})
+    dynamic_sampling: int = field(default=0, metadata={"help": DYNAMIC_SAMPLING_HELP})
 
     def __post_init__(self):
         # A launcher that was told to use CPUs, or started several processes where there is nothing else, means CPUs.
@@ -62,7 +65,7 @@ class EndoGRPOConfig(GRPOConfig):
         super().__post_init__()
 
 
-class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixin, GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, DynamicSamplingMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
@@ -136,6 +139,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, PromptMixi
             self.reward_func_names[: len(reward_funcs)] = self.mix.names
             self.reward_weights[: len(reward_funcs)] = self.mix.weights(0)
         self._check_dataset()
+        self.screen_with(reward_funcs)
         self.frozen_base = build_frozen_base(self, frozen_base, frozen_dtype, batch_tokens)
         self._lend(reward_funcs, batch_tokens)
         if args.sync_ref_model:

@@ -25,7 +25,9 @@ from train.tasks.arithmetic import (
 )
 
 
-def build_model(tokenizer: PreTrainedTokenizerBase, hidden: int = 96, layers: int = 3) -> Qwen2ForCausalLM:
+def build_model(
+    tokenizer: PreTrainedTokenizerBase, hidden: int = 96, layers: int = 3, positions: int = 64
+) -> Qwen2ForCausalLM:
     """A randomly initialised Qwen2 with tied embeddings and the tokenizer's special tokens in both its configs."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -34,7 +36,7 @@ def build_model(tokenizer: PreTrainedTokenizerBase, hidden: int = 96, layers: in
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         # Inputs are a few dozen tokens long at most and 96 wide: with the defaults for large models (base 10000, std
         # 0.02) position is hardly visible and training stays on a plateau for many times the steps needed here.

@@ -39,6 +39,9 @@ CURVES = {  # name in a run's file: metric of the training's log
     "kl": "kl/k1",
     "entropy": "entropy",
     "explained": "critic/explained_variance",
+    "spread_at_first": "dynamic_sampling/groups_with_spread_at_first",
+    "spread": "dynamic_sampling/groups_with_spread",
+    "drawn": "dynamic_sampling/responses_drawn",
     "heldout_accuracy": "eval_rewards/accuracy/mean",
     "heldout_tokens": "eval_completions/mean_length",
 }

@@ -29,6 +29,7 @@ RUNS = {
         ChatRun("EndoRM PPO"),
         ChatRun("EndoRM GRPO", algorithm="grpo"),
         ChatRun("labels GRPO", [{"name": "accuracy"}], "grpo"),
+        ChatRun("labels GRPO, dynamic sampling", [{"name": "accuracy"}], "grpo", {"dynamic_sampling": 4}),
         ChatRun("majority vote GRPO", [{"name": "majority"}], "grpo"),
         ChatRun("mean log-likelihood GRPO", [{"name": "mean_log_likelihood"}], "grpo"),
         ChatRun("format only GRPO", [{"name": "format"}], "grpo"),
