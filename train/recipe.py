@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from trl import ModelConfig, TrlParser
 
+from train.generation.turns import TurnArguments
 from train.grpo_trainer import EndoGRPOConfig
 from train.ppo_trainer import PPOConfig
 from train.prompts import DataArguments
@@ -65,7 +66,7 @@ def read_recipe(path: Path) -> dict:
             f"{path} does not say which algorithm it is for, so it cannot be planned: add the line algorithm: ppo or "
             "algorithm: grpo."
         )
-    types = (CONFIGS[given["algorithm"]], ModelConfig, DataArguments, RewardArguments)
+    types = (CONFIGS[given["algorithm"]], ModelConfig, DataArguments, RewardArguments, TurnArguments)
     defaults = {f.name: f.default for t in types for f in fields(t)}
     defaults["bf16"] = True  # TRL's own default, where the recipe says nothing
     return defaults | given

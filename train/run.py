@@ -9,6 +9,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from rewards.frozen.encoding import template_end
 from train.checkpoints import newest_complete
+from train.generation.turns import TurnArguments
 from train.grpo_trainer import EndoGRPOTrainer
 from train.launcher import check_launcher, launching_command, start_process_group, take_folder, tell_batch
 from train.prompts import DataArguments, load_heldout, load_prompts
@@ -27,8 +28,8 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
         algorithm: "ppo" or "grpo".
         trainer_class: the trainer of that algorithm.
     """
-    types = (CONFIGS[algorithm], ModelConfig, DataArguments, RewardArguments, TrackingArguments, WatchArguments)
-    args, model, data, reward, tracking, watch, recipe = parse_recipe(*types, RecipeArguments)
+    types = (CONFIGS[algorithm], ModelConfig, DataArguments, RewardArguments, TurnArguments, TrackingArguments)
+    args, model, data, reward, turns, tracking, watch, recipe = parse_recipe(*types, WatchArguments, RecipeArguments)
     if recipe.algorithm not in (None, algorithm):
         raise SystemExit(
             f"The recipe has algorithm: {recipe.algorithm}; run train/{recipe.algorithm}_endorm.py with it."
@@ -62,13 +63,14 @@ def run(algorithm: str, trainer_class: type[EndoGRPOTrainer]) -> None:
         processing_class=tokenizer,
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
+        **turns.load(),
     )
     check_positions(trainer, counts["longest_prompt"])
     warn_of_other_end(trainer)
     check_launcher(trainer.accelerator)
     tell_batch(args, trainer.accelerator.num_processes, launching_command())
     use_console(trainer)
-    trainer.add_callback(RunFolder(trainer, model, data, reward, tracking, watch, recipe))
+    trainer.add_callback(RunFolder(trainer, model, data, reward, turns, tracking, watch, recipe))
     trainer.add_callback(Watches(trainer, watch))
     trackers.attach(trainer)
 

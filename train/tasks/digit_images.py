@@ -5,6 +5,7 @@ knows. Whether its own reward takes the noise out again is judged by a classifie
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,9 @@ def draw_images(model: PreTrainedModel, classes: np.ndarray, seed: int, temperat
     ids = torch.tensor([tokenizer.convert_tokens_to_ids([CLASSES[c]]) for c in classes])
     torch.manual_seed(seed)
     how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "max_new_tokens": PIXELS}
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), pad_token_id=tokenizer.pad_token_id, **how)
-    first = tokenizer.convert_tokens_to_ids(LEVELS[0])
+    generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
+    out = generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=tokenizer.pad_token_id, **how)
+    first = tokenizer.get_vocab()[LEVELS[0]]
     pixels = torch.nn.functional.pad(out[:, 1:], (0, PIXELS + 1 - out.shape[1]), value=first - 1).numpy() - first
     return np.where((pixels >= 0) & (pixels < len(LEVELS)), pixels, -1)
 
