@@ -109,7 +109,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
 
-    result = judge(args.grades, args.workers)
+    with tempfile.TemporaryDirectory() as own:  # others may write into the usual folder
+        usual, tempfile.tempdir = tempfile.tempdir, own
+        result = judge(args.grades, args.workers)
+        tempfile.tempdir = usual
     pairs = [(harmless(100, 2), without_sandbox(100, 2)) for _ in range(args.rounds)]
     ratios = sorted(other / ours for ours, other in pairs)
     result["harmless programs a second, sandbox and Python alone"] = pairs

@@ -19,7 +19,7 @@ from train.tasks.arithmetic_model import build_model, fit
 CLASSES, LEVELS = "0123456789", "abcdefghijklmnop"  # one character is one token
 SIDE = 8
 PIXELS = SIDE * SIDE
-LENGTH = PIXELS + 2  # class, pixels, end
+LENGTH = PIXELS + 1  # class, pixels; no end, since an image has the size that it has
 
 
 def read_digits() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ def add_noise(images: np.ndarray, noise: float, rng: np.random.Generator) -> np.
 
 
 def image_tokenizer() -> Qwen2Tokenizer:
-    """A tokenizer of 28 tokens: padding, end, classes, levels. A text such as "7aab..." is an image of a seven."""
+    """A tokenizer of 28 tokens: padding, an end that no image has, classes, levels. "7aab..." begins a seven."""
     return Qwen2Tokenizer(
         vocab={token: i for i, token in enumerate([PAD_TOKEN, EOS_TOKEN, *CLASSES, *LEVELS])},
         merges=[],
@@ -65,10 +65,9 @@ def image_tokenizer() -> Qwen2Tokenizer:
 
 
 def token_rows(images: np.ndarray, classes: np.ndarray, tokenizer: Qwen2Tokenizer) -> Tensor:
-    """(n, 66) token ids of images (n, 64) with classes (n,)."""
+    """(n, 65) token ids of images (n, 64) with classes (n,)."""
     ids = np.array(tokenizer.convert_tokens_to_ids([*CLASSES, *LEVELS]))
-    ends = np.full((len(images), 1), tokenizer.eos_token_id)
-    return torch.from_numpy(np.hstack([ids[classes][:, None], ids[len(CLASSES) + images], ends]))
+    return torch.from_numpy(np.hstack([ids[classes][:, None], ids[len(CLASSES) + images]]))
 
 
 def imitate_images(
@@ -82,7 +81,7 @@ def imitate_images(
     hidden: int = 96,
     layers: int = 3,
 ) -> Qwen2ForCausalLM:
-    """A model trained on images with fresh noise in each batch; cross entropy over pixels and end."""
+    """A model trained on images with fresh noise in each batch; cross entropy over pixels."""
     tokenizer, rng = image_tokenizer(), np.random.default_rng([seed, 2])
     torch.manual_seed(seed)
     model = build_model(tokenizer, hidden, layers, positions=LENGTH)
@@ -105,10 +104,10 @@ def draw_images(model: PreTrainedModel, classes: np.ndarray, seed: int, temperat
     ids = torch.tensor([tokenizer.convert_tokens_to_ids([CLASSES[c]]) for c in classes])
     torch.manual_seed(seed)
     how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "max_new_tokens": PIXELS}
+    how["min_new_tokens"] = PIXELS
     generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
     out = generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=tokenizer.pad_token_id, **how)
-    first = tokenizer.get_vocab()[LEVELS[0]]
-    pixels = torch.nn.functional.pad(out[:, 1:], (0, PIXELS + 1 - out.shape[1]), value=first - 1).numpy() - first
+    pixels = out[:, 1:].numpy() - tokenizer.get_vocab()[LEVELS[0]]
     return np.where((pixels >= 0) & (pixels < len(LEVELS)), pixels, -1)
 
 

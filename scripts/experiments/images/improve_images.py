@@ -41,9 +41,14 @@ SOURCES = {  # name of a row, which model, temperature
     "base": ("base", 1.0),
     "base, temperature 0.7": ("base", 0.7),
     "PPO with EndoRM": ("ppo", 1.0),
+    "PPO with EndoRM, KL 0.01": ("loose", 1.0),
     "PPO with a random reward": ("random", 1.0),
 }
-REWARDS = {"ppo": [{"name": "endorm"}], "random": [{"name": "random"}]}
+TRAININGS = {  # folder: fields of the recipe
+    "ppo": {"--rewards": '[{"name": "endorm"}]'},
+    "loose": {"--rewards": '[{"name": "endorm"}]', "--kl_coef": "0.01"},
+    "random": {"--rewards": '[{"name": "random"}]'},
+}
 DATA = ("clean images", "noisy images")
 MEASURES = {"accuracy": ".3f", "distance": ".2f", "diversity": ".2f"}
 SHOWN = 4  # images of each class in the picture
@@ -80,9 +85,9 @@ def one_seed(seed: int, args: argparse.Namespace) -> tuple[list[dict], dict[str,
     base.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     write_prompts(folder / "prompts.jsonl", 1280)
-    for name, rewards in REWARDS.items():
+    for name, fields in TRAININGS.items():
         command = [*LAUNCH_ONE, str(ROOT / "train/ppo_endorm.py"), "--config", str(RECIPE), "--seed", str(seed)]
-        command += ["--rewards", json.dumps(rewards), "--max_steps", str(args.max_steps)]
+        command += [word for field in fields.items() for word in field] + ["--max_steps", str(args.max_steps)]
         command += ["--model_name_or_path", str(folder / "base"), "--output_dir", str(folder / name)]
         run_stage([*command, "--dataset_name", str(folder / "prompts.jsonl")], folder / f"{name}.txt")
     classes = np.repeat(np.arange(10), args.n // 10)
@@ -118,14 +123,16 @@ def committed_table() -> str:
 
 def draw(shown: dict[str, np.ndarray], path: Path) -> None:
     """A panel for each kind of image: classes from left to right, some images of each below one another."""
-    figure = Figure(figsize=(10, 6.4))
-    panels = figure.subplots(3, 2, squeeze=False).ravel()
+    figure = Figure(figsize=(10, 8.4))
+    panels = figure.subplots(4, 2, squeeze=False).ravel()
     for panel, (name, images) in zip(panels, shown.items()):
         tiles = images.reshape(10, -1, SIDE, SIDE)
         tiles = np.pad(tiles, ((0, 0), (0, 0), (1, 0), (1, 0)), constant_values=0)
         picture = np.concatenate([np.concatenate(list(column), axis=0) for column in tiles], axis=1)
         panel.imshow(picture, cmap="gray_r", vmin=0, vmax=15, interpolation="nearest")
         panel.set_title(name)
+        panel.set_axis_off()
+    for panel in panels[len(shown) :]:
         panel.set_axis_off()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
@@ -137,8 +144,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/images"), help="folder for models and results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of models, PPO and sampling")
     parser.add_argument("--noise", type=float, default=0.15, help="share of pixels that are drawn anew")
-    parser.add_argument("--base_steps", type=int, default=1500, help="optimizer steps of the base")
-    parser.add_argument("--max_steps", type=int, default=160, help="steps of PPO")
+    parser.add_argument("--base_steps", type=int, default=1200, help="optimizer steps of the base")
+    parser.add_argument("--max_steps", type=int, default=240, help="steps of PPO")
     parser.add_argument("--n", type=int, default=1000, help="images drawn of each model, a tenth of each class")
     parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)

@@ -9,9 +9,11 @@ from scripts import load_script
 
 
 @pytest.mark.slow
-def test_every_client_has_its_own_score(saved_model, tmp_path):
+def test_every_client_has_its_own_score(saved_model, tmp_path, monkeypatch):
     pytest.importorskip("fastapi", reason="needs fastapi: pip install -e '.[serve]'")
     script = load_script("bench_serving")
+    short = [(f"{i}", "ab" * (i % 7 + 1)) for i in range(120)]  # the tiny model has 64 positions
+    monkeypatch.setattr(script, "rows", lambda count: short)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

