@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType, send_to_device
@@ -237,6 +238,7 @@ class CheckpointMixin(GRPOTrainer):
     args: GRPOConfig
     model: torch.nn.Module
     mix: RewardMix | None
+    _sampler: Any = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """As in transformers, where True is the newest complete checkpoint in output_dir.
@@ -258,12 +260,21 @@ class CheckpointMixin(GRPOTrainer):
             check_resumable(resume_from_checkpoint, self._facts)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def _get_train_sampler(self, dataset=None):
+        self._sampler = super()._get_train_sampler(dataset)
+        return self._sampler
+
     def _run_epoch(self, *args, **kwargs):
         """As in transformers, which takes one step too many where a run resumes from its last step within an epoch, as
-        one does that was killed after its last checkpoint."""
+        one does that was killed after its last checkpoint. TRL's sampler draws a new order each time that it is asked,
+        and so gives a run that resumes in its second epoch the order of the first."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
+        if (generator := getattr(self._sampler, "generator", None)) is not None:
+            generator.manual_seed(self._sampler.seed)
+            for _ in range(kwargs["epoch"]):  # the orders that have been
+                torch.randperm(self._sampler.num_samples, generator=generator)
         super()._run_epoch(*args, **kwargs)
 
     def _save_checkpoint(self, model, trial):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import Dataset
 from helpers import PROMPTS, grpo, history, length, ppo, trained
 from peft import LoraConfig
@@ -20,6 +21,20 @@ from train.checkpoints import COMPLETE, check_resumable, newest_complete, run_fa
 pytestmark = pytest.mark.slow
 
 SETTINGS = {"num_iterations": 2, "save_strategy": "steps", "save_steps": 3, "max_steps": 4}
+
+
+LATER = {"max_steps": 19, "save_strategy": "steps", "save_steps": 1}
+
+
+@pytest.fixture(scope="module", params=[ppo, grpo])
+def late(request, saved_model, tmp_path_factory):
+    """Makes runs of more than two epochs of 8 steps, and one that has run, with a checkpoint after each update."""
+    prompts = PROMPTS.select(range(32 if request.param is ppo else 8))
+
+    def make(folder):
+        return request.param(saved_model, folder, trainer_kwargs={"train_dataset": prompts}, **LATER)
+
+    return make, trained(make(tmp_path_factory.mktemp("late")))
 
 
 def lora(**changes):
@@ -231,6 +246,18 @@ def test_a_checkpoint_of_before_these_facts_were_kept(written, checkpoint, saved
     assert history(resumed, "loss") == pytest.approx(history(written[0]["grpo"], "loss"), abs=1e-6)
     (folder / COMPLETE).write_text(json.dumps({"step": 3, "processes": 2}))
     assert "processes is 1 here and 2 in the checkpoint" in refused(grpo(saved_model, tmp_path, **SETTINGS), folder)
+
+
+@pytest.mark.parametrize("step", [8, 9, 11, 17])
+def test_a_run_that_resumes_in_a_later_epoch_reads_the_prompts_in_the_same_order(step, late, tmp_path):
+    """An epoch ends at 8, and at odd steps a rollout is half used."""
+    make, whole = late
+    resumed = make(tmp_path)
+    resumed.train(resume_from_checkpoint=str(Path(whole.args.output_dir) / f"checkpoint-{step}"))
+    for key in ("loss", "reward", "num_tokens"):
+        assert history(resumed, key) == history(whole, key)
+    weights = dict(whole.model.named_parameters())
+    assert all(torch.equal(p, weights[name]) for name, p in resumed.model.named_parameters())
 
 
 @pytest.mark.parametrize("algorithm", [ppo, grpo])
