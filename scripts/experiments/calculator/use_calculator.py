@@ -2,9 +2,9 @@
 
     python scripts/experiments/calculator/use_calculator.py --output outputs/calculator
 
-A small model imitates someone who asks a calculator every other time and guesses otherwise. PPO and GRPO train it for 30
-updates (configs/demo/calculator_ppo.yaml, calculator_grpo.yaml), with EndoRM and accuracy, with one of the two, or with
-a random reward. Held-out problems are answered with the same tool. Writes results.json, results.md and calls.png.
+A small model imitates someone who asks a calculator every other time and guesses otherwise. PPO and GRPO train it for
+30 updates (configs/demo/calculator_ppo.yaml, calculator_grpo.yaml), with EndoRM and accuracy, with one of the two, or
+with a random reward. Held-out problems are answered with the same tool. Writes results.json, results.md, calls.png.
 """
 
 import argparse
