@@ -230,6 +230,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, DynamicSam
     # ------------------------------------------------------------------ the steps of a rollout, in their order
 
     def _generate_and_score_completions(self, inputs):
+        if self._screens and self.model.training:
+            inputs = self._with_spread(inputs)
         with self._policy_scores.attentive() if self._policy_scores is not None else contextlib.nullcontext():
             output = super()._generate_and_score_completions(inputs)  # calls the three methods that follow
         mask = response_mask(output)

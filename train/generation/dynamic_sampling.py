@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -92,19 +93,18 @@ class DynamicSamplingMixin(PromptMixin):
             problem = "tools, environments or a rollout_func: what they do would be done twice"
         if problem:
             raise ValueError(f"dynamic_sampling with {problem}. Leave dynamic_sampling out.")
+        # here and not by a method of the class, so that a training without it does not come by
+        generate = self._generate_single_turn
+        self._generate_single_turn = partial(self._drawn_or_new, generate)  # type: ignore[method-assign]
 
-    def _generate_and_score_completions(self, inputs):
-        if self._screens and self.model.training:
-            inputs = self._with_spread(list(inputs))
-        return super()._generate_and_score_completions(inputs)
-
-    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+    def _drawn_or_new(self, generate: Callable, *args, **kwargs):
+        """TRL's `_generate_single_turn`, or the responses that wait."""
         if self._drawn is not None:
             drawn, self._drawn = self._drawn, None
             return drawn
-        return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        return generate(*args, **kwargs)
 
-    def _with_spread(self, rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def _with_spread(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The rows of this process's responses, some of them replaced; the responses wait in `_drawn`."""
         size, first = self._group_size, self.accelerator.process_index * len(rows)
         kept = self._draw(rows)
