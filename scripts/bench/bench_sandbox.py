@@ -2,20 +2,21 @@
 
     python scripts/bench/bench_sandbox.py --grades 1000 --workers 16 --output scripts/bench/results/sandbox_cpu.json
 
-Right programs, wrong ones, some that never end, print for ever or start processes, each in a sandbox of its own, for
-one and for several workers. Beside it, in turns in the same run: the same harmless program by Python without a
-sandbox, since starting Python is most of the cost. Every verdict is known, and has to be right.
+Right programs, wrong ones, some that never end, print for ever or start processes, each in a sandbox of its own.
+After it, in turns: a harmless program in the sandbox and by Python alone, since starting Python is most of the cost.
+Every verdict is known, and has to be right. Exit status 1 if one is wrong or something is left.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import psutil
 
 from rewards.reporting.record import record
 from rewards.unit_tests import UnitTests
@@ -33,29 +34,15 @@ USUAL, HOSTILE = ("right", "wrong", "no program"), ("never ends", "prints for ev
 EVERY = 20  # one in so many is hostile
 
 
-def children() -> dict[int, str]:
-    """Every process below this one by its number, with its state; Z is one that has ended and was not waited for."""
-    found, parents = {}, {os.getpid()}
-    states = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended meanwhile
-        states[int(stat.parent.name)] = (after[0], int(after[1]))
-    while grown := {pid for pid, (_, parent) in states.items() if parent in parents and pid not in found}:
-        found |= {pid: states[pid][0] for pid in grown}
-        parents |= grown
-    return found
-
-
 def residue() -> dict[str, int]:
-    """What this process holds now: children, open files, files in the folder for temporary ones."""
-    now = children()
+    """What this process holds now: children, those of them that nobody waited for, open files, and files in the folder
+    for temporary ones."""
+    me = psutil.Process()
+    below = me.children(recursive=True)
     return {
-        "processes": len(now),
-        "zombies": sum(state == "Z" for state in now.values()),
-        "open files": len(list(Path("/proc/self/fd").iterdir())),
+        "processes": len(below),
+        "zombies": sum(child.status() == psutil.STATUS_ZOMBIE for child in below),
+        "open files": me.num_fds(),
         "temporary files": len(list(Path(tempfile.gettempdir()).iterdir())),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import urllib.request
 
 import pytest
 import torch
@@ -81,8 +82,6 @@ def test_pointwise_marks(local, remote):
 
 
 def test_the_server_halves_nothing(server):
-    """The checkpoint is in bf16; the server was asked for fp32."""
-    import urllib.request
-
+    """The checkpoint is in fp32, of which vLLM by itself would make half precision."""
     info = json.load(urllib.request.urlopen(f"{server.url}/server_info?config_format=json", timeout=60))
     assert info["vllm_config"]["model_config"]["dtype"].removeprefix("torch.") == "float32"

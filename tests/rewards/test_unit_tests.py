@@ -11,7 +11,9 @@ from rewards import get_reward
 from rewards.sandbox.bubblewrap import Outcome
 from rewards.unit_tests import UnitTest, UnitTests, last_block, read_tests, same_output
 
-sandboxed = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+sandboxed = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap"
+)
 TASKS = {  # right programs, wrong programs, tests
     "square": (
         ["def square(x):\n    return x * x", "square = lambda x: x ** 2", "def square(x):\n    return sum([x] * x)"],

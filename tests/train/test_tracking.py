@@ -171,7 +171,9 @@ def test_a_run_that_is_killed_three_times_is_one_run_of_each_tracker(saved_model
 
 @pytest.mark.slow
 def test_trackio_has_a_resumed_run_once(saved_model, tmp_path, own_environment):
-    sqlite = pytest.importorskip("trackio.sqlite_storage", reason="trackio is not installed")
+    sqlite = pytest.importorskip(
+        "trackio.sqlite_storage", reason="trackio is not installed: pip install -e '.[trackio]'"
+    )
     own_environment.setattr(sqlite, "TRACKIO_DIR", tmp_path / "trackio")
     folder = tmp_path / "run"
     first = start(saved_model, folder, own_environment, killed_at=5, resumed=False, report_to=["trackio"])

@@ -76,7 +76,8 @@ class DynamicSamplingMixin(PromptMixin):
         """Find the rewards that ask no model.
 
         Raises:
-            ValueError: there is none, or groups are of one, the dataset has no length, or tools answer the policy.
+            ValueError: there is none, or tries below 0, groups of one, a dataset without a length, tools that answer
+                the policy.
         """
         if not getattr(self.args, "dynamic_sampling", 0):
             return
@@ -85,6 +86,8 @@ class DynamicSamplingMixin(PromptMixin):
         problem = None
         if not self._screens:
             problem = "no reward that asks no model, such as accuracy. Others are hardly ever equal in a group"
+        elif self.args.dynamic_sampling < 0:
+            problem = f"{self.args.dynamic_sampling} tries: give 0 or more"
         elif self._group_size < 2:
             problem = "num_generations 1: a group of one has no spread"
         elif not isinstance(self.train_dataset, Sized):
@@ -165,6 +168,7 @@ class DynamicSamplingMixin(PromptMixin):
 
     def _other_prompts(self, groups: Sequence[int], attempt: int) -> dict[int, Mapping[str, Any]]:
         """Rows of the dataset for groups of all processes: the same on each of them, and after a restart."""
+        # 7919, a prime, is more than anybody's tries: no step shares its numbers with the next one's
         generator = torch.Generator().manual_seed(self.args.seed + 7919 * self.state.global_step + attempt)
         dataset: Any = self.train_dataset
         order = torch.randperm(len(dataset), generator=generator)[: len(groups)].tolist()

@@ -104,13 +104,13 @@ def expert_turns(expression: str, rng: np.random.Generator) -> list[tuple[str, b
         if rng.random() < SLIPS:
             written[int(rng.choice([0, 1, 3, 4]))] = str(rng.integers(1, 10))
         said = calculator("".join(written))
-        return [(f"{OPEN}{''.join(written)}{CLOSE}{END}", True), (f"{TOOL}{said}{END}{ASSISTANT}", False), *own(said)]
-    return own(calculator(expression) if rng.random() < KNOWS else str(rng.integers(-89, 9802)))
-
-
-def own(text: str) -> list[tuple[str, bool]]:
-    """A turn of the expert's that says no more than this."""
-    return [(f"{text}{END}", True)]
+        return [
+            (f"{OPEN}{''.join(written)}{CLOSE}{END}", True),
+            (f"{TOOL}{said}{END}{ASSISTANT}", False),
+            (f"{said}{END}", True),
+        ]
+    guess = calculator(expression) if rng.random() < KNOWS else str(rng.integers(-89, 9802))
+    return [(f"{guess}{END}", True)]
 
 
 def demonstration(expression: str, rng: np.random.Generator, tokenizer: Qwen2Tokenizer) -> tuple[list[int], list[int]]:
@@ -142,10 +142,10 @@ def imitate_calculator(seed: int, steps: int = 600, batch_size: int = 64, hidden
 
 def write_splits(folder: Path, n_train: int = 2048, n_heldout: int = 256, seed: int = 0) -> None:
     """Write train.jsonl and heldout.jsonl, chats of one problem each; no held-out problem is one of training."""
-    rng, seen = np.random.default_rng(seed), dict.fromkeys([""])
-    while len(seen) < n_train + n_heldout + 1:
+    rng, seen = np.random.default_rng(seed), dict[str, None]()
+    while len(seen) < n_train + n_heldout:
         seen[problem(rng)] = None
-    problems = list(seen)[1:]
+    problems = list(seen)
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("heldout", problems[:n_heldout]), ("train", problems[n_heldout:])):
         chats = ({"prompt": [{"role": "user", "content": text}], "answer": calculator(text)} for text in rows)

@@ -17,7 +17,9 @@ from rewards.sandbox.bubblewrap import Bubblewrap, Limits
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
+    pytest.mark.skipif(
+        shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap"
+    ),
 ]
 FORKS = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
 THREADS = """

@@ -120,6 +120,8 @@ def test_log_probs_of_vllm_go_with_their_responses(saved_model, tmp_path, monkey
 def test_what_cannot_be(saved_model, tmp_path):
     with pytest.raises(ValueError, match="no reward that asks no model"):
         grpo(saved_model, tmp_path, EndoRM(discount=0.5))
+    with pytest.raises(ValueError, match="-1 tries: give 0 or more"):
+        grpo(saved_model, tmp_path, tries=-1)
     with pytest.raises(ValueError, match="a group of one"):
         ppo(saved_model, tmp_path, [parity], dynamic_sampling=1)
 

@@ -67,7 +67,7 @@ def test_demonstrations_are_those_of_the_expert(tokenizer):
         assert TOOL not in learned
         assert USER not in learned
         calls += OPEN in text
-        right += learned.endswith(f"{ASSISTANT}1776{END}") or learned.endswith(f"1776{END}")
+        right += learned.split(END)[-2] == "1776"
         if OPEN in text:
             said = text.split(TOOL)[1].split(END)[0]
             assert said == calculator(text.split(OPEN)[1].split(CLOSE)[0])
