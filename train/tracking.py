@@ -219,11 +219,13 @@ SHOWN = (
 
 def summary_line(logs: dict, step: int, steps: int, rewards: Sequence[str] = ()) -> str:
     """`step 8/480  reward 0.171  kl 0.0012 ...`: the reward, each of `rewards` where there are several, by the names
-    that the recipe gives them, and the metrics of SHOWN, as far as `logs` has them."""
+    that the recipe gives them, and the metrics of SHOWN, as far as `logs` has them. An evaluation's say `held out`."""
+    heldout = "eval_" if any(metric.startswith("eval_") for metric in logs) else ""
     several = [(name, f"rewards/{name}/mean", ".3f") for name in rewards] if len(rewards) > 1 else []
     shown = [("reward", "reward", ".3f"), *several, *SHOWN]
-    parts = [f"{label} {logs[metric]:{form}}" for label, metric, form in shown if logs.get(metric) is not None]
-    return "  ".join([f"step {step}/{steps}", *parts])
+    found = [(label, logs.get(heldout + metric), form) for label, metric, form in shown]
+    parts = [f"{label} {value:{form}}" for label, value, form in found if value is not None]
+    return "  ".join([f"step {step}/{steps}", *(["held out"] if heldout else []), *parts])
 
 
 class ConsoleCallback(ProgressCallback):

@@ -224,3 +224,7 @@ def test_a_line_of_metrics_names_rewards_as_the_recipe_does():
         "step 8/480  reward 0.500  endorm 0.250  right 0.750  kl 0.0100"
     )
     assert summary_line(logs, 8, 480, ["endorm"]) == "step 8/480  reward 0.500  kl 0.0100"
+    evaluated = {f"eval_{name}": value for name, value in logs.items()} | {"epoch": 1.0}
+    assert summary_line(evaluated, 8, 480, ["endorm", "right"]) == (
+        "step 8/480  held out  reward 0.500  endorm 0.250  right 0.750  kl 0.0100"
+    )
