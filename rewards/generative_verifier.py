@@ -34,6 +34,7 @@ class GenerativeVerifier(JudgeReward):
         form: "logprob" (nats, at most 0) or "prob" (0 to 1, bounded as RL likes it; the same order of responses).
         normalise: whether the probability is of the first answer among the two, or (default) among the whole
             vocabulary, as in EndoRM. The second is low where the judge would rather say something else altogether.
+        online: the policy judges itself, as it stands, with its adapter on; inside this project's trainers only.
         progress: show a progress bar while scoring.
     """
 
@@ -49,6 +50,7 @@ class GenerativeVerifier(JudgeReward):
         answers: tuple[str, str] = ("Yes", "No"),
         form: str = "logprob",
         normalise: bool = False,
+        online: bool = False,
         progress: bool = False,
     ):
         if form not in FORMS:
@@ -56,9 +58,9 @@ class GenerativeVerifier(JudgeReward):
         default = FOLDER / ("verifier_reference.txt" if reference_column else "verifier.txt")
         required = ("prompt", "response", "reference") if reference_column else ("prompt", "response")
         self.template = Template(template or default, required)
-        self.judge = as_judge(base, tokenizer)
+        self.judge = as_judge(base, tokenizer, online=online)
         self.reference_column, self.answers = reference_column, answers
-        self.form, self.normalise, self.progress = form, normalise, progress
+        self.form, self.normalise, self.online, self.progress = form, normalise, online, progress
 
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response (without a reference)."""

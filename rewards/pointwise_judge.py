@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from rewards.frozen.encoding import check_lists
+from rewards.frozen.frozen_base import FrozenBase
 from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge
@@ -49,13 +50,14 @@ class PointwiseJudge(JudgeReward):
     """The mark as a reward function. An answer without a mark gives None, which TRL takes for "does not apply".
 
     Args:
-        model: a causal LM of transformers, neither wrapped nor sharded, or another judge (see `judges.judge`). It
-            generates greedily.
+        model: a causal LM of transformers, a frozen base, or another judge (see `judges.judge`), or None inside this
+            project's trainers, which lend it their frozen base. It generates greedily.
         tokenizer: the model's tokenizer.
         template: file with `{prompt}` and `{response}`; default `judges/prompts/pointwise.txt`, which asks for the
             mark alone. One that asks for reasons first needs a larger `max_new_tokens`.
         max_new_tokens: the most tokens of an answer.
         batch_tokens: padded tokens, answers included, in one batch of a model given as such.
+        online: the policy judges itself, as it stands, with its adapter on; inside this project's trainers only.
         progress: show a progress bar while scoring.
 
     Attributes:
@@ -66,17 +68,18 @@ class PointwiseJudge(JudgeReward):
 
     def __init__(
         self,
-        model: PreTrainedModel | Judge,
+        model: PreTrainedModel | FrozenBase | Judge | None = None,
         tokenizer=None,
         *,
         template: str | Path | None = None,
         max_new_tokens: int = 32,
         batch_tokens: int = 8192,
+        online: bool = False,
         progress: bool = False,
     ):
         self.template = Template(template or FOLDER / "pointwise.txt", ("prompt", "response"))
-        self.judge = as_judge(model, tokenizer, batch_tokens)
-        self.max_new_tokens, self.progress = max_new_tokens, progress
+        self.judge = as_judge(model, tokenizer, batch_tokens, online)
+        self.max_new_tokens, self.online, self.progress = max_new_tokens, online, progress
         self.asked = self.unparsable = 0
 
     def tokens(self, prompt, response) -> int:

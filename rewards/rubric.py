@@ -42,6 +42,7 @@ class Rubric(JudgeReward):
         template: file with `{prompt}`, `{response}` and `{criterion}`; default `rewards/judges/prompts/rubric.txt`.
         answers: what says that a criterion is met, and its opposite; each must be one token.
         among_answers: whether P is the first answer's share of the two, or (default) of the whole vocabulary.
+        online: the policy judges itself, as it stands, with its adapter on; inside this project's trainers only.
         progress: show a progress bar while scoring.
 
     Raises:
@@ -60,6 +61,7 @@ class Rubric(JudgeReward):
         template: str | Path | None = None,
         answers: tuple[str, str] = ("Yes", "No"),
         among_answers: bool = False,
+        online: bool = False,
         progress: bool = False,
     ):
         if (criteria is None) == (criteria_column is None):
@@ -69,8 +71,8 @@ class Rubric(JudgeReward):
             raise ValueError(f"The rubric has no criterion: give criteria, e.g. {EXAMPLE}.")
         self.criteria_column = criteria_column
         self.template = Template(template or FOLDER / "rubric.txt", ("prompt", "response", "criterion"))
-        self.judge = as_judge(base, tokenizer)
-        self.answers, self.among_answers, self.progress = answers, among_answers, progress
+        self.judge = as_judge(base, tokenizer, online=online)
+        self.answers, self.among_answers, self.online, self.progress = answers, among_answers, online, progress
 
     def score(self, prompts: Sequence, responses: Sequence, criteria: Sequence | None = None) -> list[float | None]:
         """The reward of each response, 0 to 1; None where it has no criteria, or an endpoint gave no answer and is

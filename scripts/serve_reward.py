@@ -48,6 +48,10 @@ def read_reward(text: str) -> tuple:
         ) from error
     if name in OF_GROUPS:
         raise SystemExit(f"{name} compares the responses to one prompt, and requests bring them one by one.")
+    if entry.get("online"):
+        raise SystemExit(
+            f"{name} with online is a reward by the policy that is trained, and here is none: name a model."
+        )
     try:
         return make_reward(name, entry), name
     except ValueError as error:

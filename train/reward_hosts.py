@@ -38,7 +38,7 @@ def lend_models(
     variables = read_template_kwargs(chat_template_kwargs)
     for reward in rewards:
         if isinstance(reward, JudgeReward) and reward.judge is None:
-            reward.judge = LocalJudge(frozen_base, tokenizer)
+            reward.judge = LocalJudge(policy() if reward.online else frozen_base, tokenizer)
         if isinstance(reward, JudgeReward):
             reward.asked_judge().lend_variables(variables)
         if isinstance(reward, ThinkFormat) and reward.tokenizer is None:

@@ -13,7 +13,7 @@ in the notation of "Generalist Reward Models: Found Inside Large Language Models
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from rewards.frozen.batching import FORWARD_TOKENS, batches_by_prompt, batches_by_tokens
 from rewards.frozen.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
@@ -201,6 +202,32 @@ class FrozenBase:
             self.model.reshard()
         return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[PreTrainedModel]:
+        """The causal LM without its wrappers, to generate with: in evaluation mode, with its adapter as it scores.
+
+        Raises:
+            ValueError: its weights are sharded; to generate, each process would have to make as many forwards.
+        """
+        if self.sharded:
+            raise ValueError(
+                "A judge that writes needs whole weights, and ZeRO-3 or FSDP2 split them. Give the reward a model of "
+                "its own (model, or endpoint), or train with DDP or ZeRO-2."
+            )
+        inner: Any = unwrap_parallel(self.model)
+        with contextlib.ExitStack() as undo:
+            if self.adapter_off:
+                undo.enter_context(self._without_adapter(inner))
+            undo.callback(inner.train, inner.training)
+            inner.eval()
+            undo.enter_context(self._autocast())
+            yield self._lm
+
+    def _without_adapter(self, inner) -> contextlib.AbstractContextManager:
+        from trl.trainer.utils import use_adapter
+
+        return use_adapter(inner, self.adapter)
+
     def score_padded(self, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, **kw):
         """`score` for padded tensors: prompts (B, P) padded on any side, responses (B, T) padded on the right, masks 1
         on real tokens. Padding is taken out before the forward, so it can change nothing."""
@@ -258,11 +285,7 @@ class FrozenBase:
         of it would see empty shards. The result takes a side door, since those wrappers also cast what comes out.
         """
         inner: Any = unwrap_parallel(self.model)  # a PEFT model, if its adapter shall be off
-        adapter: contextlib.AbstractContextManager = contextlib.nullcontext()
-        if self.adapter_off:
-            from trl.trainer.utils import use_adapter
-
-            adapter = use_adapter(inner, self.adapter)
+        adapter = self._without_adapter(inner) if self.adapter_off else contextlib.nullcontext()
         was_training, patched = inner.training, inner.__dict__.get("forward")
         results = []
 

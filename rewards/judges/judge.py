@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,7 +74,7 @@ class LocalJudge(Judge):
 
     Args:
         model: a frozen base, or a causal LM of transformers, which can `write` whatever its architecture. `write`
-            needs a model that is neither wrapped nor sharded.
+            needs whole weights on each process.
         tokenizer: its tokenizer.
         batch_tokens: padded tokens in one batch; a frozen base has its own.
         chat_template_kwargs: variables for its chat template; see `Template.encode`.
@@ -123,7 +124,8 @@ class LocalJudge(Judge):
             return self.base.next_token_log_probs(ids, candidates, progress=told).cpu()
 
     def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
-        """See `Judge.write`; see `generate_greedily` for errors."""
+        """See `Judge.write`; see `generate_greedily` and `FrozenBase.writing` for errors."""
         ids = [self.encode(template, **question) for question in questions]
-        written = generate_greedily(self.model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
+        with contextlib.nullcontext(self.model) if self.base is None else self.base.writing() as model:
+            written = generate_greedily(model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
         return [*written]

@@ -24,10 +24,13 @@ class JudgeReward:
     """A reward by a generative judge.
 
     Attributes:
-        judge: who is asked. None inside this project's trainers, which lend their frozen base to who has none.
+        judge: who is asked. None inside this project's trainers, which lend their frozen base to who has none, or the
+            policy as it stands to who is `online`.
+        online: whether the policy judges itself (Self-Rewarding Language Models, arXiv 2401.10020).
     """
 
     judge: Judge | None
+    online: bool = False
     __name__: str
 
     @classmethod
@@ -96,7 +99,8 @@ class JudgeReward:
         if self.judge is None:
             raise ValueError(
                 f"This {type(self).__name__} has no judge: build it with from_pretrained(name_or_path), give it an "
-                "EndpointJudge, or give it to this project's trainers, which lend it their frozen base."
+                "EndpointJudge, or give it to this project's trainers, which lend it their frozen base or, with "
+                "online, the policy."
             )
         return self.judge
 
@@ -118,8 +122,19 @@ class JudgeReward:
             log_metric(f"{self.__name__}/{key}", value)
 
 
-def as_judge(model: Judge | FrozenBase | PreTrainedModel | None, tokenizer, batch_tokens: int = 8192) -> Judge | None:
-    """A judge as it is, a model with its tokenizer as a `LocalJudge`, None as None."""
+def as_judge(
+    model: Judge | FrozenBase | PreTrainedModel | None, tokenizer, batch_tokens: int = 8192, online: bool = False
+) -> Judge | None:
+    """A judge as it is, a model with its tokenizer as a `LocalJudge`, None as None.
+
+    Raises:
+        ValueError: a model of its own for a reward that is `online`.
+    """
+    if online and model is not None:
+        raise ValueError(
+            "online means that the policy judges itself: leave model and endpoint out, or leave online out for a "
+            "judge that does not move."
+        )
     return model if model is None or isinstance(model, Judge) else LocalJudge(model, tokenizer, batch_tokens)
 
 
