@@ -29,7 +29,8 @@ from rewards import EndoRM, FrozenBase, FrozenReward, StepReward
 from train.checkpoints import CheckpointMixin, StopOnRequest
 from train.frozen_copy import build_frozen_base, frozen_instance
 from train.generation.dynamic_sampling import HELP as DYNAMIC_SAMPLING_HELP
-from train.generation.dynamic_sampling import DynamicSamplingMixin
+from train.generation.own_problems import EXAMPLES_HELP, OwnProblemsMixin
+from train.generation.own_problems import HELP as OWN_PROBLEMS_HELP
 from train.generation.vllm_engine import PolicyEngine, in_trainers
 from train.generation.vllm_settings import check_vllm
 from train.heldout import HeldOutMixin
@@ -55,6 +56,8 @@ class EndoGRPOConfig(GRPOConfig):
 
     disable_dropout: bool = field(default=True, metadata={"help": DROPOUT_HELP})
     dynamic_sampling: int = field(default=0, metadata={"help": DYNAMIC_SAMPLING_HELP})
+    own_problems: str | None = field(default=None, metadata={"help": OWN_PROBLEMS_HELP})
+    own_problems_examples: int = field(default=5, metadata={"help": EXAMPLES_HELP})
 
     def __post_init__(self):
         # A launcher that was told to use CPUs, or started several processes where there is nothing else, means CPUs.
@@ -65,7 +68,7 @@ class EndoGRPOConfig(GRPOConfig):
         super().__post_init__()
 
 
-class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, DynamicSamplingMixin, GRPOTrainer):
+class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblemsMixin, GRPOTrainer):
     """`trl.GRPOTrainer` whose reference model is a `FrozenBase` that it shares with its rewards.
 
     Args:
@@ -140,6 +143,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, DynamicSam
             self.reward_weights[: len(reward_funcs)] = self.mix.weights(0)
         self._check_dataset()
         self.screen_with(reward_funcs)
+        self.propose_with(self.eval_dataset)
         self.frozen_base = build_frozen_base(self, frozen_base, frozen_dtype, batch_tokens)
         self._lend(reward_funcs, batch_tokens)
         if args.sync_ref_model:
@@ -230,6 +234,8 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, DynamicSam
     # ------------------------------------------------------------------ the steps of a rollout, in their order
 
     def _generate_and_score_completions(self, inputs):
+        if self._pattern is not None and self.model.training:
+            inputs = self._with_own_problems(inputs)
         if self._screens and self.model.training:
             inputs = self._with_spread(inputs)
         with self._policy_scores.attentive() if self._policy_scores is not None else contextlib.nullcontext():

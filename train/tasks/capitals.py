@@ -89,21 +89,30 @@ def question_of(country: str) -> str:
     return _QUESTION.format(country)
 
 
+def asked_country(question: str) -> str:
+    """What a question asks the capital of; ``ValueError`` if it asks for something else."""
+    country = question.removeprefix(_QUESTION.partition("{")[0]).removesuffix("?")
+    if question != question_of(country):
+        raise ValueError(f"not a question of this task ({question_of('COUNTRY')}): {question!r}")
+    return country
+
+
 @cache
 def country_of(question: str) -> str:
     """The country that a question asks for; ``ValueError`` if it is not a question of this task."""
-    country = question.removeprefix(_QUESTION.partition("{")[0]).removesuffix("?")
-    if country not in CAPITALS or question != question_of(country):
+    country = asked_country(question)
+    if country not in CAPITALS:
         raise ValueError(f"not a question of this task ({question_of('COUNTRY')}): {question!r}")
     return country
 
 
 def answer_of(question: str, response: str) -> str | None:
     """The capital that ``response`` claims: as the table spells it if it is right, else normalised; None where it
-    claims none, several or a denied one. What counts as a claim is in `capital_claims`."""
-    country = country_of(question)
-    right = {normalise(name) for name in CAPITALS[country]}
-    claim = claimed_name(response, COUNTRY_NAMES[country], right)
+    claims none, several or a denied one. What counts as a claim is in `capital_claims`. The question may be of a
+    country that is not in the table, or of none."""
+    country = asked_country(question)
+    right = {normalise(name) for name in CAPITALS.get(country, ())}
+    claim = claimed_name(response, COUNTRY_NAMES.get(country, (country,)), right)
     return CAPITALS[country][0] if claim in right else claim
 
 
@@ -112,11 +121,14 @@ def is_correct(question: str, response: str) -> bool:
     return answer_of(question, response) == CAPITALS[country_of(question)][0]
 
 
-def capital_accuracy(prompts: Sequence, completions: Sequence, **kwargs) -> list[float]:
+def capital_accuracy(prompts: Sequence, completions: Sequence, **kwargs) -> list[float | None]:
     """TRL reward function: 1.0 where :func:`is_correct`, else 0.0, for chats whose last message is the question and
-    for plain questions."""
+    for plain questions; None where the question is of no country in the table."""
     questions = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-    return [float(is_correct(q, response_text(c))) for q, c in zip(questions, completions, strict=True)]
+    return [
+        float(is_correct(q, response_text(c))) if asked_country(q) in CAPITALS else None
+        for q, c in zip(questions, completions, strict=True)
+    ]
 
 
 def split_countries(n_heldout: int = 64, seed: int = 0) -> tuple[list[str], list[str]]:

@@ -42,6 +42,7 @@ CURVES = {  # name in a run's file: metric of the training's log
     "spread_at_first": "dynamic_sampling/groups_with_spread_at_first",
     "spread": "dynamic_sampling/groups_with_spread",
     "drawn": "dynamic_sampling/responses_drawn",
+    "own_problems": "own_problems/groups",
     "heldout_accuracy": "eval_rewards/accuracy/mean",
     "heldout_tokens": "eval_completions/mean_length",
 }
