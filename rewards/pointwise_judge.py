@@ -15,6 +15,7 @@ from rewards.frozen.messages import with_tools
 from rewards.judges.judge import Judge
 from rewards.judges.judge_reward import JudgeReward, as_judge
 from rewards.judges.templates import FOLDER, Template
+from rewards.judges.verdicts import check_reason_tokens, last_verdict
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +32,18 @@ _FORMS = [
 ]
 
 
-def parse_mark(text: str) -> float | None:
+def parse_mark(text: str, reasons: bool = False) -> float | None:
     """The mark in a judge's answer, or None if there is none from 1 to 10.
 
     Of the most explicit form that occurs ("[[7]]"; "Rating: 7", "7/10", "7 out of 10"; a number alone) the last mark
-    counts, since a judge that explains itself concludes with it. Fractions such as 8.5 are marks.
+    counts, since a judge that explains itself concludes with it. Fractions such as 8.5 are marks. Thoughts do
+    not count (see `judges.verdicts`).
+
+    Args:
+        reasons: whether reasons were asked for, so that an answer that breaks off in the mark's sentence has none.
     """
-    for form in _FORMS:
-        found = form.findall(text)
-        if found:
-            last = found[-1]
-            mark = float(last if isinstance(last, str) else "".join(last))
-            return mark if 1 <= mark <= 10 else None
-    return None
+    found = last_verdict(text, _FORMS, settled=reasons)
+    return float(found) if found is not None and 1 <= float(found) <= 10 else None
 
 
 class PointwiseJudge(JudgeReward):
@@ -54,8 +54,10 @@ class PointwiseJudge(JudgeReward):
             project's trainers, which lend it their frozen base. It generates greedily.
         tokenizer: the model's tokenizer.
         template: file with `{prompt}` and `{response}`; default `judges/prompts/pointwise.txt`, which asks for the
-            mark alone. One that asks for reasons first needs a larger `max_new_tokens`.
-        max_new_tokens: the most tokens of an answer.
+            mark alone, or with `reason_tokens` `pointwise_reasons.txt`.
+        max_new_tokens: the most tokens of an answer, beside its reasons.
+        reason_tokens: the most tokens of reasons, or of thoughts where the judge's template is told `enable_thinking`,
+            before the mark; 0 asks for the mark alone.
         batch_tokens: padded tokens, answers included, in one batch of a model given as such.
         online: the policy judges itself, as it stands, with its adapter on; inside this project's trainers only.
         progress: show a progress bar while scoring.
@@ -73,18 +75,26 @@ class PointwiseJudge(JudgeReward):
         *,
         template: str | Path | None = None,
         max_new_tokens: int = 32,
+        reason_tokens: int = 0,
         batch_tokens: int = 8192,
         online: bool = False,
         progress: bool = False,
     ):
-        self.template = Template(template or FOLDER / "pointwise.txt", ("prompt", "response"))
+        self.reason_tokens = check_reason_tokens(reason_tokens)
+        default = FOLDER / ("pointwise_reasons.txt" if reason_tokens else "pointwise.txt")
+        self.template = Template(template or default, ("prompt", "response"))
         self.judge = as_judge(model, tokenizer, batch_tokens, online)
         self.max_new_tokens, self.online, self.progress = max_new_tokens, online, progress
         self.asked = self.unparsable = 0
 
+    @property
+    def budget(self) -> int:
+        """The most tokens of an answer, reasons included."""
+        return self.reason_tokens + self.max_new_tokens
+
     def tokens(self, prompt, response) -> int:
         """How many of the model's positions it takes to judge a response, the longest answer included."""
-        return self.question_tokens(self.template, prompt=prompt, response=response) + self.max_new_tokens
+        return self.question_tokens(self.template, prompt=prompt, response=response) + self.budget
 
     def score(self, prompts: Sequence, responses: Sequence) -> list[float | None]:
         """The mark of each response, 1 to 10, or None where the judge's answer has none; those are counted and logged.
@@ -100,8 +110,8 @@ class PointwiseJudge(JudgeReward):
         """
         check_lists(prompts, responses)
         questions = [{"prompt": p, "response": r} for p, r in zip(prompts, responses)]
-        answers = self.asked_judge().write(self.template, questions, self.max_new_tokens, self.progress)
-        marks = [None if answer is None else parse_mark(answer) for answer in answers]
+        answers = self.asked_judge().write(self.template, questions, self.budget, self.progress)
+        marks = [None if answer is None else parse_mark(answer, self.reason_tokens > 0) for answer in answers]
         given = [answer for answer in answers if answer is not None]
         unparsable = [answer for answer, mark in zip(answers, marks) if mark is None and answer is not None]
         self.asked += len(given)

@@ -42,7 +42,8 @@ def generate_greedily(
         if positions and len(ids) + max_new_tokens > positions:
             raise ValueError(
                 f"Row {i}: the judge's prompt has {len(ids)} tokens and its answer may have {max_new_tokens}, but the "
-                f"model has {positions} positions. Drop the row, shorten its response, or lower max_new_tokens."
+                f"model has {positions} positions. Drop the row, shorten its response, or lower max_new_tokens "
+                "or reason_tokens."
             )
     declared = model.generation_config.eos_token_id
     declared = declared if isinstance(declared, list) else [declared]

@@ -20,6 +20,8 @@ from rewards.frozen.messages import read_template_kwargs
 from rewards.judges.generation import generate_greedily
 from rewards.judges.templates import Template, answer_ids
 
+PROMPT_END = 16  # tokens at the end of a question, among which "<think>" is looked for
+
 
 class Judge(ABC):
     """A language model that is asked questions. A question is a dict with a text, or chat messages, for every
@@ -124,8 +126,10 @@ class LocalJudge(Judge):
             return self.base.next_token_log_probs(ids, candidates, progress=told).cpu()
 
     def write(self, template, questions, max_new_tokens, progress=False) -> list[str | None]:
-        """See `Judge.write`; see `generate_greedily` and `FrozenBase.writing` for errors."""
+        """See `Judge.write`; see `generate_greedily` and `FrozenBase.writing` for errors. A `<think>` with which the
+        chat template ends a question is given back with the answer, which shows whether the thoughts ended."""
         ids = [self.encode(template, **question) for question in questions]
         with contextlib.nullcontext(self.model) if self.base is None else self.base.writing() as model:
             written = generate_greedily(model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
-        return [*written]
+        ends = self.tokenizer.batch_decode([row[-PROMPT_END:] for row in ids])
+        return ["<think>" * end.rstrip().endswith("<think>") + text for end, text in zip(ends, written)]

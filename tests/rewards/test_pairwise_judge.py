@@ -1,5 +1,7 @@
 """Verdicts in both orders, position bias, and win rates within a group."""
 
+import logging
+
 import pytest
 import torch
 from helpers import grpo, history, trained
@@ -91,6 +93,49 @@ def test_win_rates_within_the_group_of_each_prompt(monkeypatch):
     assert len(pairs) == 4
     assert {p for p, _, _ in pairs} == {"p", "q"}
     assert judge.score_group([{"role": "user", "content": "Hi"}], ["a", "bb"]) == [0.0, 1.0]
+
+
+def test_reasons_first_and_a_written_verdict_in_both_orders(monkeypatch, caplog):
+    model, tokenizer = judge_model(), word_tokenizer()
+    judge = PairwiseJudge(model, tokenizer, reason_tokens=60)
+    assert judge.template.text == (FOLDER / "pairwise_reasons.txt").read_text().rstrip()
+    assert judge.budget == judge.tokens("p", "a", "b") - judge.question_tokens(
+        judge.template, prompt="p", response_a="a", response_b="b"
+    )
+    said = {  # by what is shown first
+        "GOOD": "It is right. [[A]]",
+        "bad": "It is wrong. [[B]]",
+        "vain": "I come first. [[A]]",
+        "equal": "Both say so. [[tie]]",
+        "vague": "perhaps [[B]], or",
+    }
+
+    def generate(input_ids, attention_mask, generation_config):
+        assert generation_config.max_new_tokens == 60 + 32
+        shown = [text.split("### Response A\n")[1].split("\n")[0] for text in tokenizer.batch_decode(input_ids)]
+        new = tokenizer([said[x] + "<eos>" for x in shown], padding=True, padding_side="right", return_tensors="pt")
+        return torch.cat([input_ids, new["input_ids"]], dim=1)
+
+    monkeypatch.setattr(model, "generate", generate)
+    first, second = ["GOOD", "bad", "vain", "equal", "GOOD"], ["bad", "GOOD", "vain", "equal", "equal"]
+    assert judge.position_bias is None
+    assert judge.compare(["p"] * 5, first, second) == ["first", "second", "tie", "tie", "tie"]
+    assert (judge.asked, judge.unparsable, judge.position_bias) == (10, 0, (3 + 2 + 1.5) / 10)
+    logged = {}
+    with caplog.at_level(logging.WARNING):
+        assert judge(["p"] * 3, ["GOOD", "vague", "bad"], log_metric=logged.__setitem__) == [1.0, None, 0.0]
+    assert logged["pairwise_judge/unparsable"] == pytest.approx(2 / 6)
+    assert "1 of 3 answers have no verdict, e.g. 'perhaps [[B]], or'" in caplog.text
+    assert (judge.asked, judge.unparsable, judge.position_bias) == (16, 2, pytest.approx((6.5 + 2) / 14))
+    assert logged["pairwise_judge/position_bias"] == judge.position_bias
+
+
+def test_logits_by_default(monkeypatch):
+    judge, logged = biased(A), {}
+    monkeypatch.setattr(judge.judge, "write", None)
+    judge(["p", "p"], ["a", "b"], log_metric=logged.__setitem__)
+    assert logged == {"pairwise_judge/position_bias": 1.0}
+    assert (judge.budget, judge.template.text) == (1, (FOLDER / "pairwise.txt").read_text().rstrip())
 
 
 def test_refused():

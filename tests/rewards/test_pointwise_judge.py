@@ -7,6 +7,7 @@ import torch
 from tiny_models import judge_model, word_tokenizer
 
 from rewards import PointwiseJudge
+from rewards.judges.templates import FOLDER
 from rewards.pointwise_judge import parse_mark
 
 
@@ -31,11 +32,28 @@ from rewards.pointwise_judge import parse_mark
         ("Rating: 1 to 10", None),
         ("In step 2 it goes wrong.", None),
         ("[[mark]]", None),
+        ("[[7]] because it", 7),
+        ("<think>[[3]], or more</think>Rating: [[8]]", 8),
+        ("<think>[[3]], or", None),
         ("", None),
     ],
 )
 def test_parse(text, mark):
     assert parse_mark(text) == mark
+
+
+@pytest.mark.parametrize(
+    "text,mark",
+    [
+        ("It is right. It is short.\nRating: [[7]]", 7),
+        ("It deserves [[7]] for being right.", 7),
+        ("perhaps [[3]], or", None),
+        ("Rating: [[3]]. No, more like 9/10", 3),
+        ("Rating: 3 would do, but", None),
+    ],
+)
+def test_marks_after_reasons(text, mark):
+    assert parse_mark(text, reasons=True) == mark
 
 
 def judge_that_says(answers, monkeypatch, **settings):
@@ -45,6 +63,7 @@ def judge_that_says(answers, monkeypatch, **settings):
     batches = []
 
     def generate(input_ids, attention_mask, generation_config):
+        assert generation_config.max_new_tokens == judge.budget
         texts = tokenizer.batch_decode(input_ids)
         batches.append(attention_mask.sum(1).tolist())
         said = [next(a for key, a in answers.items() if key in text) for text in texts]
@@ -76,6 +95,22 @@ def test_unparsable_answers_are_counted_logged_and_none(monkeypatch, caplog):
     assert len(batches) > 1
     judge.score(["p"], ["z"])
     assert (judge.asked, judge.unparsable) == (5, 3)
+
+
+def test_reasons_come_first_and_have_a_budget(monkeypatch):
+    short = PointwiseJudge(judge_model(), word_tokenizer())
+    assert short.budget == short.max_new_tokens == 32
+    assert short.template.text == (FOLDER / "pointwise.txt").read_text().rstrip()
+    answers = {"GOOD": "Of 2 claims [[2]] are right.\nRating: [[9]]", "CUT": "perhaps [[3]], or", "": "<think>[[4]]"}
+    judge, batches = judge_that_says(answers, monkeypatch, reason_tokens=500, max_new_tokens=20)
+    assert judge.template.text == (FOLDER / "pointwise_reasons.txt").read_text().rstrip()
+    logged = {}
+    assert judge(["p"] * 3, ["GOOD", "CUT", "x"], log_metric=logged.__setitem__) == [9.0, None, None]
+    assert logged == {"pointwise_judge/unparsable": pytest.approx(2 / 3)}
+    question = judge.judge.encode(judge.template, prompt="p", response="GOOD")
+    assert (judge.budget, judge.tokens("p", "GOOD")) == (520, len(question) + 520)
+    with pytest.raises(ValueError, match="may have 520, .*lower max_new_tokens or reason_tokens"):
+        judge.score(["p"], ["x" * 400])
 
 
 def test_from_pretrained_and_no_rows(saved_judge):

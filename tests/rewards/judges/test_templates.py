@@ -32,7 +32,9 @@ def test_missing_and_unknown_placeholders(tmp_path):
         ("verifier", FIELDS),
         ("verifier_reference", (*FIELDS, "reference")),
         ("pointwise", FIELDS),
+        ("pointwise_reasons", FIELDS),
         ("pairwise", ("prompt", "response_a", "response_b")),
+        ("pairwise_reasons", ("prompt", "response_a", "response_b")),
     ],
 )
 def test_the_templates_that_come_along(name, fields):
