@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from trl.trainer.utils import is_async_callable
 
 from rewards import FrozenReward, JudgeReward, ReferenceProbability, StepReward, TrainedReward
 from train.rollout import PromptMixin
+
+if TYPE_CHECKING:
+    from train.reward_mix import RewardMix
 
 HELP = (
     "Most times that groups whose rewards are all equal are drawn again, with other prompts (DAPO); 0: never. "
@@ -68,6 +71,8 @@ class DynamicSamplingMixin(PromptMixin):
 
     args: Any
     model: nn.Module
+    mix: RewardMix | None
+    _weights: Tensor
     _screens: Sequence[int] = ()
     _group_size = 1
     _drawn: tuple[list, list | None] | None = None  # ids and log-probs that the next generation gives back
@@ -82,7 +87,9 @@ class DynamicSamplingMixin(PromptMixin):
         if not getattr(self.args, "dynamic_sampling", 0):
             return
         weights, self._group_size = self.reward_weights.tolist(), self.num_generations or 1
-        self._screens = [i for i, f in enumerate(reward_funcs) if asks_no_model(f) and weights[i] != 0]
+        annealed = [bool(shaping.anneal) for shaping in self.mix.shapings] if self.mix is not None else []
+        learned = [weight != 0 or any(annealed[i : i + 1]) for i, weight in enumerate(weights)]
+        self._screens = [i for i, f in enumerate(reward_funcs) if asks_no_model(f) and learned[i]]
         problem = None
         if not self._screens:
             problem = "no reward that asks no model, such as accuracy. Others are hardly ever equal in a group"
@@ -109,6 +116,9 @@ class DynamicSamplingMixin(PromptMixin):
 
     def _with_spread(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The rows of this process's responses, some of them replaced; the responses wait in `_drawn`."""
+        self._weights = self._weights_now()
+        if not any(self._weights[i] for i in self._screens):
+            return list(rows)  # annealed, and not learned from as yet: no group could have a spread
         size, first = self._group_size, self.accelerator.process_index * len(rows)
         kept = self._draw(rows)
         lacking = self._lacking(kept.totals)
@@ -138,6 +148,14 @@ class DynamicSamplingMixin(PromptMixin):
         self._note("responses_drawn", drawn * size)
         return kept.rows
 
+    def _weights_now(self) -> Tensor:
+        """(F,) weights at this step; `reward_weights` are those of the last rollout, where one is annealed."""
+        weights = self.reward_weights.clone()
+        if self.mix is not None:
+            now = self.mix.weights(self.state.global_step)
+            weights[: len(now)] = now.to(weights.device)
+        return weights
+
     def _draw(self, rows: Sequence[Mapping[str, Any]]) -> Draws:
         """One response for each row, and what the rewards that ask no model give for it."""
         self._rows, prompts = rows, [row["prompt"] for row in rows]
@@ -159,7 +177,7 @@ class DynamicSamplingMixin(PromptMixin):
             function = cast(Callable, self.reward_funcs[i])
             values = function(prompts=prompts, completions=completions, completion_ids=ids, **columns)
             numbers = torch.tensor([0.0 if v is None else float(v) for v in values], device=totals.device)
-            totals += self.reward_weights[i].to(totals.device) * numbers.nan_to_num(0.0)
+            totals += self._weights[i].to(totals.device) * numbers.nan_to_num(0.0)
         return Draws(list(rows), list(ids), log_probs and list(log_probs), totals)
 
     def _lacking(self, totals: Tensor) -> Tensor:

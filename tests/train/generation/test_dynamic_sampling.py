@@ -9,9 +9,10 @@ from launching import SMALL, launch_script, logged
 from tiny_models import ROOT, tiny_tokenizer
 from vllm_stand_in import Engine, put_in_place
 
-from rewards import EndoRM
+from rewards import EndoRM, Shaping
 from train.generation.dynamic_sampling import asks_no_model, without_spread
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
+from train.reward_mix import ShapedReward
 
 EASY = set(PROMPTS["prompt"][::2])  # prompts to which every response is right
 
@@ -84,6 +85,16 @@ def test_there_is_a_limit(saved_model, tmp_path, monkeypatch):
     assert history(trainer, "dynamic_sampling/responses_drawn") == [8 * 4]  # once, and three times more
     plain = rollouts(grpo(saved_model, tmp_path / "plain", hopeless, tries=0), monkeypatch)
     assert prompts == plain[0][1]  # what found no better stays
+
+
+def test_a_weight_that_is_annealed_counts_as_it_is_at_the_step(saved_model, tmp_path):
+    """From 0 to 1 over two rollouts: no group is drawn again before the reward is learned from."""
+    rising = ShapedReward(parity, Shaping(anneal=[0.0, 1.0, 2, 4]), "parity")
+    trainer = grpo(saved_model, tmp_path, rising, tries=8, max_steps=6)
+    trained(trainer)
+    drawn = {row["step"]: "dynamic_sampling/responses_drawn" in row for row in trainer.state.log_history[:-1]}
+    assert [drawn[step] for step in (1, 3, 5)] == [False, False, True]
+    assert history(trainer, "dynamic_sampling/groups_with_spread") == [1.0]
 
 
 def test_it_is_off_by_default(saved_model, tmp_path):
