@@ -7,6 +7,7 @@ from datasets import Dataset
 from helpers import COMMON, history, trained
 from launching import SMALL, launch_script, logged
 from tiny_models import tiny_tokenizer
+from vllm_stand_in import Engine, put_in_place
 
 from train.generation.own_problems import REQUEST, problem_of, request, with_problem
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
@@ -140,3 +141,18 @@ def test_two_processes_ask_the_same(rehearsal, problems, tmp_path):
     assert rows
     assert any(row["own_problems/groups"] > 0 for row in rows)
     assert all(row["rewards/size/mean"] == 4 for row in rows)
+
+
+def test_proposals_come_from_vllm_too(saved_model, tmp_path, monkeypatch):
+    put_in_place(Engine(saved_model), monkeypatch.setattr)
+    asked = []
+
+    def watch(prompts, **_):
+        asked.extend(prompts)
+        return [float(i % 3) for i in range(len(prompts))]
+
+    vllm = {"use_vllm": True, "vllm_mode": "server", "dynamic_sampling": 2, "max_completion_length": 12}
+    trainer = trained(make(saved_model, tmp_path, watch, **vllm))
+    assert [problem for problem in asked if problem not in GIVEN]
+    assert history(trainer, "own_problems/groups")[0] > 0
+    assert history(trainer, "sampling/sampling_logp_difference/max") == pytest.approx([0], abs=1e-5)
