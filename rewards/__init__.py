@@ -53,6 +53,7 @@ REWARDS = {
     "exact_numeric": "rewards.verifiable.ExactNumeric",
     "boxed": "rewards.verifiable.boxed",
     "think_format": "rewards.verifiable.ThinkFormat",
+    "right_verdict": "rewards.right_verdict.right_verdict",
     "unit_tests": "rewards.unit_tests.UnitTests",
     "majority_vote": "rewards.majority_vote.MajorityVote",
     "cluster_share": "rewards.cluster_share.ClusterShare",

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from helpers import grpo, history, trained
+from judge_server import saying, serving
 from tiny_models import judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 from torch import nn
 from trl import GRPOTrainer
@@ -128,6 +129,38 @@ def test_reasons_first_and_a_written_verdict_in_both_orders(monkeypatch, caplog)
     assert "1 of 3 answers have no verdict, e.g. 'perhaps [[B]], or'" in caplog.text
     assert (judge.asked, judge.unparsable, judge.position_bias) == (16, 2, pytest.approx((6.5 + 2) / 14))
     assert logged["pairwise_judge/position_bias"] == judge.position_bias
+
+
+def test_verdicts_after_reasons_from_a_server(monkeypatch):
+    """Of the pairs the longer response wins, but for one without verdict, one without answer, and a tie."""
+
+    def answer(body):
+        text = body["messages"][0]["content"]
+        first, second = (text.split(f"### Response {x}\n")[1].split("\n")[0] for x in "AB")
+        if "odd" in text:
+            return 400, "no", {}
+        if "vague" in first:
+            return saying("It could be [[A]], but")
+        if "even" in (first, second):
+            return saying("<think>[[A]]?</think>Both say it. Verdict: [[tie]]")
+        return saying(f"One is longer.\nVerdict: [[{'A' if len(first) > len(second) else 'B'}]]")
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    logged = {}
+    pairs = ["yes", "yes, it is", "vague", "odd", "even"], ["it is so", "no", "x", "y", "z"]
+    with serving(answer) as server:
+        thinking = {"chat_template_kwargs": {"enable_thinking": True}}
+        judge = PairwiseJudge.from_pretrained(
+            "m", endpoint=server.url, on_failure="none", reason_tokens=100, **thinking, backoff_s=0.0
+        )
+        judge.asked_judge().lend_variables({"enable_thinking": False})
+        assert judge.compare(["p"] * 5, *pairs) == ["second", "first", None, None, "tie"]
+        assert (judge.asked, judge.unparsable, judge.position_bias) == (8, 1, pytest.approx(3 / 7))
+        won = judge(["p", "p", "q", "q"], ["longer", "long", "vague", "x"], log_metric=logged.__setitem__)
+    assert won == [1.0, 0.0, None, None]
+    assert logged["pairwise_judge/unparsable"] == 1 / 4
+    assert {body["max_tokens"] for *_, body in server.requests} == {132}
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": True} for *_, body in server.requests)
 
 
 def test_logits_by_default(monkeypatch):

@@ -110,7 +110,8 @@ def test_those_that_ask_a_model(algorithm, launcher, rehearsal, saved_judge, oth
         {"name": "implicit_reward", "model": phi, "reference": rehearsal},
     ]
     untested = set(REWARDS) - set(NAMES) - {entry["name"] for entry in entries}
-    assert untested == {"unit_tests"}  # which needs bubblewrap, and has tests of its own
+    # which need bubblewrap and a column of their own, and have tests of their own
+    assert untested == {"unit_tests", "right_verdict"}
     recipe = yaml.safe_load((ROOT / f"configs/math/{algorithm}_qwen2.5_math_7b.yaml").read_text())
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"rewards": entries}))
     fields = SMALL | {"model_name_or_path": rehearsal, "dataset_name": problems, "max_steps": 1, "num_generations": 4}

@@ -56,7 +56,7 @@ def test_entries(saved_judge):
         ({"criteria": ["x"], "model": "m", "max_retries": 1}, "max_retries: only for a judge behind an endpoint"),
         ({"criteria": ["x"], "model": "m", "endpoint": "http://h:1/v1", "device": "cpu"}, "the server's business"),
         ({"name": "accuracy", "endpoint": "http://h:1/v1"}, "accuracy has no endpoint"),
-        ({"name": "pointwise_judge"}, "cannot be made without a model"),
+        ({"name": "trained_reward"}, "cannot be made without a model"),
     ],
 )
 def test_entries_that_make_no_sense(entry, message):

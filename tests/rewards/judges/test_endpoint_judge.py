@@ -329,37 +329,6 @@ def test_marks_from_a_server():
     )
 
 
-def test_verdicts_after_reasons_from_a_server():
-    """Of the pairs the longer response wins, but for one without verdict, one without answer, and a tie."""
-
-    def answer(body):
-        text = body["messages"][0]["content"]
-        first, second = (text.split(f"### Response {x}\n")[1].split("\n")[0] for x in "AB")
-        if "odd" in text:
-            return 400, "no", {}
-        if "vague" in first:
-            return saying("It could be [[A]], but")
-        if "even" in (first, second):
-            return saying("<think>[[A]]?</think>Both say it. Verdict: [[tie]]")
-        return saying(f"One is longer.\nVerdict: [[{'A' if len(first) > len(second) else 'B'}]]")
-
-    logged = {}
-    pairs = ["yes", "yes, it is", "vague", "odd", "even"], ["it is so", "no", "x", "y", "z"]
-    with serving(answer) as server:
-        thinking = {"chat_template_kwargs": {"enable_thinking": True}}
-        judge = PairwiseJudge.from_pretrained(
-            "m", endpoint=server.url, on_failure="none", reason_tokens=100, **thinking, **FAST
-        )
-        judge.asked_judge().lend_variables({"enable_thinking": False})
-        assert judge.compare(["p"] * 5, *pairs) == ["second", "first", None, None, "tie"]
-        assert (judge.asked, judge.unparsable, judge.position_bias) == (8, 1, pytest.approx(3 / 7))
-        won = judge(["p", "p", "q", "q"], ["longer", "long", "vague", "x"], log_metric=logged.__setitem__)
-    assert won == [1.0, 0.0, None, None]
-    assert logged["pairwise_judge/unparsable"] == 1 / 4
-    assert {body["max_tokens"] for *_, body in server.requests} == {132}
-    assert all(body["chat_template_kwargs"] == {"enable_thinking": True} for *_, body in server.requests)
-
-
 @pytest.mark.parametrize("status,advice", [(401, "api_key_env"), (403, "api_key_env"), (404, "ends with /v1")])
 def test_a_wrong_setup_is_an_error_whatever_on_failure_says(status, advice, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", "secret-1")

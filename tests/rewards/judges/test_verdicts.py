@@ -88,7 +88,8 @@ def test_the_most_explicit_form_counts_and_an_open_sentence_only_where_it_may():
     forms = [re.compile(r"<(\d)>"), re.compile(r"(\d)")]
     assert last_verdict("<1> <2> 3", forms) == "2"
     assert last_verdict("<1> <2> 3", forms, settled=True) is None
-    assert last_verdict("4, 3", forms, settled=True) == "3"
+    assert last_verdict("4 then 3", forms, settled=True) == "3"
+    assert last_verdict("4, 3", forms, settled=True) is None
     assert last_verdict("four", forms) is None
 
 
