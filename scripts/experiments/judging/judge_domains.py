@@ -18,7 +18,6 @@ from pathlib import Path
 import domains as domain_task
 import numpy as np
 import torch
-from bradley_terry import fit_bradley_terry, reward, reward_model
 from domains import DOMAINS, SYSTEM_LINES
 from judging_report import (
     column_winners,
@@ -44,6 +43,7 @@ from train.tasks.arithmetic import (
     split_indices,
 )
 from train.tasks.arithmetic_model import imitate_expert, token_rows
+from train.tasks.bradley_terry import fit_bradley_terry, reward, reward_model
 
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]

@@ -8,7 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from bradley_terry import bradley_terry_loss, fit_bradley_terry, reward, reward_model
 from domains import DOMAINS, STYLE, SYSTEM_LINES, answer, split_questions, style_log_prob
 from domains import build_tokenizer as build_word_tokenizer
 from judging_report import column_winners, domain_cells, judgement, labels_worth, share_beaten
@@ -30,6 +29,7 @@ from train.tasks.arithmetic import (
     prompt_text,
 )
 from train.tasks.arithmetic_model import build_model
+from train.tasks.bradley_terry import bradley_terry_loss, fit_bradley_terry, reward, reward_model
 
 RESULTS = ROOT / "scripts/experiments/judging/results"
 QUESTION = "why does the river shape the road in spring ?"
@@ -203,7 +203,7 @@ def test_every_label_is_seen_once_an_epoch(monkeypatch):
         seen.extend(tokens.chunk(2)[0][:, 0].tolist())
         return model(tokens.float())[:, 0]
 
-    monkeypatch.setattr("bradley_terry.reward", record)
+    monkeypatch.setattr("train.tasks.bradley_terry.reward", record)
     pairs, model = torch.arange(10)[:, None], torch.nn.Linear(1, 1)
     fit_bradley_terry(model, pairs, pairs + 1, steps=6, batch_size=4, learning_rate=1e-3, rng=np.random.default_rng(0))
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
