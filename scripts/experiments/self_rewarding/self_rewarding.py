@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rewards import GenerativeVerifier
+from rewards import GenerativeVerifier, PointwiseJudge
 from rewards.reporting.intervals import bootstrap_mean, student
 from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, with_interval, write_between
@@ -75,6 +75,15 @@ def judge_accuracy(model: Path) -> dict:
         "per_question": won.tolist(),
         "yes": [float(right.mean()), float(wrong.mean())],
     }
+
+
+def without_mark(model: Path, reason_tokens: int = 64) -> float:
+    """Share of held-out right answers for which a model, asked for reasons and then a mark, writes no mark."""
+    judge = PointwiseJudge.from_pretrained(str(model), dtype="bfloat16", reason_tokens=reason_tokens)
+    countries = split_countries()[1]
+    chats = [[{"role": "user", "content": question_of(country)}] for country in countries]
+    marks = judge.score(chats, [f"The capital of {country} is {CAPITALS[country][0]}." for country in countries])
+    return marks.count(None) / len(marks)
 
 
 def judged(run: dict, output: Path, model: Path) -> dict:
@@ -151,7 +160,8 @@ def main(argv: list[str] | None = None) -> None:
     base_file = args.output / "base_judge.json"
     if not base_file.is_file():
         base_file.parent.mkdir(parents=True, exist_ok=True)
-        base_file.write_text(json.dumps(judge_accuracy(args.model) | record(argv=argv)) + "\n", encoding="utf-8")
+        found = judge_accuracy(args.model) | {"without_mark": without_mark(args.model)}
+        base_file.write_text(json.dumps(found | record(argv=argv)) + "\n", encoding="utf-8")
     files = [make_base(TASK, seed, args.model, args.output, args.dtype) for seed in args.seeds]
     for seed, name in tqdm(list(product(args.seeds, args.runs)), desc="runs"):
         run = make_run(
