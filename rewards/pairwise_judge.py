@@ -51,6 +51,7 @@ class PairwiseJudge(JudgeReward):
     """
 
     __name__ = "pairwise_judge"
+    unparsable = 0  # also of a judge that overrides `compare` and counts for itself
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class PairwiseJudge(JudgeReward):
         self.template = Template(template or default, ("prompt", "response_a", "response_b"))
         self.judge = as_judge(base, tokenizer)
         self.answers, self.progress = answers, progress
-        self.asked, self.unparsable, self.first_wins = 0, 0, 0.0
+        self.asked, self.first_wins = 0, 0.0
 
     @property
     def position_bias(self) -> float | None:
