@@ -132,4 +132,5 @@ class LocalJudge(Judge):
         with contextlib.nullcontext(self.model) if self.base is None else self.base.writing() as model:
             written = generate_greedily(model, self.tokenizer, ids, max_new_tokens, self.batch_tokens, progress)
         ends = self.tokenizer.batch_decode([row[-PROMPT_END:] for row in ids])
-        return ["<think>" * end.rstrip().endswith("<think>") + text for end, text in zip(ends, written)]
+        begun = ["<think>" if end.rstrip().endswith("<think>") else "" for end in ends]
+        return [thoughts + text for thoughts, text in zip(begun, written)]

@@ -89,7 +89,7 @@ def test_sum_without_discount_telescopes():
 def test_equals_a_plain_loop_written_by_others():
     path = SHARED / "reference" / "seed_reward.py"
     if not path.exists():
-        pytest.skip("the reference scorer, a plain loop over tokens, is not on this machine")
+        pytest.skip("needs a published plain loop over tokens, shared/reference beside the repository")
     spec = importlib.util.spec_from_file_location("seed_reward", path)
     spec.loader.exec_module(seed := importlib.util.module_from_spec(spec))
     tokenizer = tiny_tokenizer()

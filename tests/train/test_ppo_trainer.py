@@ -51,7 +51,7 @@ def test_saved_policy_generates_with_plain_transformers(saved_model, tmp_path):
 def test_real_maths_rows_through_ppo(saved_model, tmp_path):
     path = SHARED / "data" / "math_train.jsonl.gz"
     if not path.exists():
-        pytest.skip("the MATH rows are not at hand")
+        pytest.skip(f"needs MATH's training rows, shared/data/{path.name} beside the repository")
     tokenizer = tiny_tokenizer()
     data = DataArguments(dataset_name=str(path), dataset_split="train[:200]", max_prompt_length=300)
     dataset, counts = load_prompts(data, tokenizer)

@@ -2,10 +2,10 @@
 
 Each rollout begins with proposals. The policy reads a few problems of the dataset as what it wrote before, and writes
 one more; what counts of that is the first match of a regular expression. A draft without one, with another's problem
-of the same rollout, or with one that is held out, is drawn again, `TRIES` times in all; then the dataset's own problem
-stays. With `dynamic_sampling` and a majority vote the policy learns on what it answers neither always alike nor never,
-as in Self-Questioning Language Models (arXiv 2508.03682) and R-Zero (arXiv 2508.05004). Those train the proposer too;
-here proposing earns nothing, and changes as the policy does.
+of the same rollout, or with one whose very text is held out, is drawn again, `TRIES` times in all; then the dataset's
+own problem stays. With `dynamic_sampling` and a majority vote the policy learns on what it answers neither always
+alike nor never, as in Self-Questioning Language Models (arXiv 2508.03682) and R-Zero (arXiv 2508.05004). Those train the
+proposer too; here proposing earns nothing, and changes as the policy does.
 """
 
 from __future__ import annotations
@@ -111,9 +111,11 @@ class OwnProblemsMixin(DynamicSamplingMixin):
         lacking = list(groups)
         for trial in range(TRIES):
             for group, problem in self._drafts(lacking, attempt * TRIES + trial):
+                if group in found:  # it was asked twice, to fill up the processes' shares
+                    continue
                 fate = self._fate(problem)
                 self._drafted[fate] += 1
-                if fate == "taken" and problem is not None and group not in found:
+                if problem is not None and fate == "taken":
                     found[group] = problem
                     self._problems.add(problem)
             lacking = [group for group in lacking if group not in found]
@@ -150,6 +152,8 @@ class OwnProblemsMixin(DynamicSamplingMixin):
         return request([problem_of(row["prompt"]) for row in rows], not isinstance(rows[0]["prompt"], str))
 
     def _log_proposals(self, share: float) -> None:
+        """The share of groups with a problem of the policy's, and what became of the drafts, before any further ones
+        by dynamic sampling."""
         log, drafts = self._metrics["train"], sum(self._drafted.values())
         log["own_problems/groups"].append(share)
         for fate in ("unreadable", "held_out", "repeated"):

@@ -36,7 +36,7 @@ def pair_prompt(country: str, first: str, second: str) -> list[dict]:
         {"role": "user", "content": _asked(shown, a, b)},
         {"role": "assistant", "content": _judged(shown, a if winner == "A" else b, winner)},
         {"role": "user", "content": _asked(country, first, second)},
-        {"role": "assistant", "content": sentence(country, "").removesuffix(" .")},
+        {"role": "assistant", "content": f"The capital of {country} is"},
     ]
 
 

@@ -26,6 +26,7 @@ from rewards.reporting.tables import markdown_table, with_interval, write_betwee
 from train.tasks.capitals import CAPITALS, question_of, split_countries
 from train.tasks.chat_runs import BASE, ChatRun, add_arguments, make_base, make_run, run_label
 from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, verdict
+from train.tasks.judge_pairs import sentence
 
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
@@ -53,8 +54,7 @@ def pairs(countries: Sequence[str], seed: int = 0) -> list[tuple[str, str, str]]
     rows = []
     for country in countries:
         for other in rng.sample([c for c in CAPITALS if c != country], OTHERS):
-            right, wrong = (f"The capital of {country} is {CAPITALS[of][0]}." for of in (country, other))
-            rows.append((question_of(country), right, wrong))
+            rows.append((question_of(country), *(sentence(country, CAPITALS[of][0]) for of in (country, other))))
     return rows
 
 
@@ -82,7 +82,7 @@ def without_mark(model: Path, reason_tokens: int = 64) -> float:
     judge = PointwiseJudge.from_pretrained(str(model), dtype="bfloat16", reason_tokens=reason_tokens)
     countries = split_countries()[1]
     chats = [[{"role": "user", "content": question_of(country)}] for country in countries]
-    marks = judge.score(chats, [f"The capital of {country} is {CAPITALS[country][0]}." for country in countries])
+    marks = judge.score(chats, [sentence(country, CAPITALS[country][0]) for country in countries])
     return marks.count(None) / len(marks)
 
 

@@ -43,6 +43,7 @@ def train(seed: int, args: argparse.Namespace, folder: Path) -> list[dict]:
     command = [*LAUNCH_ONE, str(ROOT / "train/grpo_endorm.py"), "--config", str(RECIPE)]
     command += ["--model_name_or_path", str(args.model), "--dataset_name", str(args.output / "data/train.jsonl")]
     command += ["--output_dir", str(folder), "--seed", str(seed), "--max_steps", str(args.max_steps)]
+    command += ["--resume_from_checkpoint", "latest"]  # of one that was told to stop
     state = folder / "trainer_state.json"
     if not state.is_file() or json.loads(state.read_text(encoding="utf-8"))["global_step"] != args.max_steps:
         run_stage(command, folder.with_suffix(".txt"))

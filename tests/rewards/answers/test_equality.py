@@ -136,7 +136,9 @@ def test_what_sympy_cannot_do_is_said_and_counts_as_different(caplog, monkeypatc
     assert "deep in sympy" in caplog.text
 
 
-@pytest.mark.skipif(not CASES.is_file(), reason="the cases are not on this machine")
+@pytest.mark.skipif(
+    not CASES.is_file(), reason="needs answers collected elsewhere, shared/cases/grading.jsonl beside the repository"
+)
 def test_cases_from_outside():
     cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
     verdicts = [is_right(final_answer(case["response"]), gold_answers(case["gold"])) for case in cases]

@@ -9,7 +9,9 @@ from tiny_models import SHARED
 from rewards.answers import final_answer, gold_answers, is_right
 
 DATA = SHARED / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not on this machine")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="needs the benchmarks' own files, shared/data beside the repository"
+)
 
 
 def answers_of(name, every=1):

@@ -17,7 +17,7 @@ KINDS = ("academy", "business", "literature", "entertainment", "normal")
 @pytest.fixture(scope="module")
 def real():
     if not DATA.is_file():
-        pytest.skip(f"no {DATA.name} on this machine")
+        pytest.skip(f"needs the data set's own file, shared/data/{DATA.name} beside the repository")
     with gzip.open(DATA, "rt", encoding="utf-8") as file:
         return dsp.load(str(DATA)), [json.loads(line) for line in file]
 

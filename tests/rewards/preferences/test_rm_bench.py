@@ -22,7 +22,7 @@ TRIANGLES = {
 def real_rows(name):
     path = DATA / name
     if not path.is_file():
-        pytest.skip(f"no {name} on this machine")
+        pytest.skip(f"needs RM-Bench's own file, shared/data/{name} beside the repository")
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return str(path), [json.loads(line) for line in file]
 

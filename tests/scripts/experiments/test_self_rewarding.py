@@ -12,6 +12,7 @@ from scripts import load_script
 from train.grpo_trainer import EndoGRPOConfig
 from train.tasks.capitals import CAPITALS, is_correct, question_of, split_countries
 from train.tasks.chat_evaluation import accuracy
+from train.tasks.chat_runs import STEPS
 
 experiment = load_script("self_rewarding")
 
@@ -32,6 +33,7 @@ def test_the_recipe_is_the_row():
     assert {key: recipe[key] for key in ("own_problems", "dynamic_sampling", "eval_steps")} == {
         **experiment.RUNS["problems of its own"].fields
     }
+    assert recipe["max_steps"] == 4 * STEPS  # rollouts of the results
     assert all(re.fullmatch(recipe["own_problems"], question_of(country)) for country in CAPITALS)
 
 

@@ -13,7 +13,9 @@ from train.evaluation.grading import NO_GOLD, Grade, Graders
 from train.evaluation.problems import PAPER, load_benchmark
 
 DATA = SHARED / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not on this machine")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="needs the benchmarks' own files, shared/data beside the repository"
+)
 SHORT = 1.0  # second, for what would never end
 
 pytestmark = pytest.mark.slow  # graders are processes

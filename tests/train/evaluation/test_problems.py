@@ -76,7 +76,7 @@ def test_the_official_prompt_is_that_of_qwen_math(rehearsal):
     )
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not on this machine")
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the benchmarks' own files, shared/data beside the repository")
 def test_the_real_files():
     sizes = {"aime24": 30, "amc23": 40, "math500": 500, "minerva_math": 272, "olympiadbench": 675}
     for name, size in sizes.items():

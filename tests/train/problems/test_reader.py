@@ -121,7 +121,9 @@ LARGE = {"gsm8k_train.jsonl.gz": 7473, "math_test.jsonl.gz": 5000, "math_train.j
 REAL = SMALL | {"olympiadbench.jsonl.gz": 675} | LARGE
 
 
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the real files are not on this machine")
+@pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason="needs the benchmarks' own files, shared/data beside the repository"
+)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in REAL])
 def test_the_real_files_are_the_same_in_both(name, tokenizer):
     place = SHARED / "data" / name
