@@ -29,6 +29,7 @@ def test_the_reward_of_an_entry_is_served(monkeypatch):
         ("{}", "needs JSON"),
         ('{"name": "endorn"}', "Unknown reward"),
         ('{"name": "majority_vote"}', "one by one"),
+        ('{"name": "rubric", "online": true, "criteria": ["x"]}', "the policy that is trained, and here is none"),
         ('{"name": "accuracy", "colum": "x"}', "column"),
     ],
 )

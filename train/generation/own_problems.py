@@ -4,8 +4,8 @@ Each rollout begins with proposals. The policy reads a few problems of the datas
 one more; what counts of that is the first match of a regular expression. A draft without one, with another's problem
 of the same rollout, or with one whose very text is held out, is drawn again, `TRIES` times in all; then the dataset's
 own problem stays. With `dynamic_sampling` and a majority vote the policy learns on what it answers neither always
-alike nor never, as in Self-Questioning Language Models (arXiv 2508.03682) and R-Zero (arXiv 2508.05004). Those train the
-proposer too; here proposing earns nothing, and changes as the policy does.
+alike nor never, as in Self-Questioning Language Models (arXiv 2508.03682) and R-Zero (arXiv 2508.05004). Those train
+the proposer too; here proposing earns nothing, and changes as the policy does.
 """
 
 from __future__ import annotations
