@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 # vLLM fills in what a request leaves open from the model's generation config: Qwen's would reshape the distribution
 NO_THINKING = {"enable_thinking": False}
+CONTINUED = {"add_generation_prompt": False, "continue_final_message": True}  # vLLM's and SGLang's names
 PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": NO_THINKING}
 PASSING = (408, 429, 500, 502, 503, 504)  # what may be over in a moment
 SETUP = (401, 403, 404, 405)  # what no other question would change
@@ -67,7 +68,7 @@ class EndpointJudge(Judge):
     """A model on a server that speaks OpenAI's chat completions.
 
     Each process of a training asks for itself, with `concurrency` requests at a time. Texts go through the server's
-    chat template as one user's message; whatever looks like a special token in them is broken up by a space.
+    chat template as the template's messages; whatever looks like a special token in them is broken up by a space.
 
     Args:
         url: the server's address up to and with /v1.
@@ -205,13 +206,12 @@ class EndpointJudge(Judge):
         self, template: Template, questions: Sequence[dict], settings: dict, read: Callable, progress: bool
     ) -> list:
         """What `read` makes of the answer to each question; None where there is none and on_failure allows it."""
-        texts = [template.text_for(lambda t: break_tokens(SPECIAL, t), **question) for question in questions]
+        asked = [template.fill_for(lambda t: break_tokens(SPECIAL, t), **question) for question in questions]
+        begun = template.messages[-1]["role"] == "assistant"
+        settings = settings | (CONTINUED if begun else {})
         bodies = [
-            {"model": self.model, "messages": [{"role": "user", "content": text}], "top_p": 1.0}
-            | settings
-            | self.extra_body
-            | self._variables()
-            for text in texts
+            {"model": self.model, "messages": messages, "top_p": 1.0} | settings | self.extra_body | self._variables()
+            for messages in asked
         ]
         pool = ThreadPoolExecutor(self.concurrency)
         try:

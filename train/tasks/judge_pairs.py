@@ -6,6 +6,9 @@ reason, then the verdict. One response names the country's capital, the other th
 of the split.
 
     python -m train.tasks.judge_pairs --output outputs/judge_pairs/data
+
+Beside them stands `template.json`, by which a judge that was trained on these rows judges responses for the reward
+`pairwise_judge`.
 """
 
 from __future__ import annotations
@@ -38,6 +41,14 @@ def pair_prompt(country: str, first: str, second: str) -> list[dict]:
         {"role": "user", "content": _asked(country, first, second)},
         {"role": "assistant", "content": f"The capital of {country} is"},
     ]
+
+
+def judge_template() -> list[dict]:
+    """`pair_prompt` as the template of a `pairwise_judge` (`rewards.judges.templates`), which knows no country: the
+    answer begins one word earlier."""
+    *shown, _, _ = pair_prompt("", "", "")
+    asked = "\n".join(["{prompt}", "{response_a} Verdict: [[A]]", "{response_b} Verdict: [[B]]"])
+    return [*shown, {"role": "user", "content": asked}, {"role": "assistant", "content": "The capital of"}]
 
 
 def _judged(country: str, capital: str, verdict: str) -> str:
@@ -75,7 +86,8 @@ def pair_rows(countries: Sequence[str], rng: np.random.Generator) -> list[dict]:
 
 
 def write_splits(data_dir: str | Path, n_heldout: int = 64, seed: int = 0) -> tuple[Path, Path]:
-    """Write ``train.jsonl`` and ``heldout.jsonl`` into ``data_dir``, made if absent, and return their paths.
+    """Write ``train.jsonl``, ``heldout.jsonl`` and ``template.json`` into ``data_dir``, made if absent, and return the
+    paths of the first two.
 
     Countries are split as for the questions of `capitals`; the example's is left out. See `pair_rows` for the rows.
     """
@@ -88,6 +100,8 @@ def write_splits(data_dir: str | Path, n_heldout: int = 64, seed: int = 0) -> tu
         rows = pair_rows(asked, rng)
         paths.append(folder / f"{name}.jsonl")
         paths[-1].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    template = json.dumps(judge_template(), ensure_ascii=False, indent=1)
+    (folder / "template.json").write_text(template + "\n", encoding="utf-8")
     return paths[0], paths[1]
 
 

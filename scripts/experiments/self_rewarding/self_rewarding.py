@@ -1,6 +1,7 @@
 """Self-rewarding and problems of the policy's own: a chat model that judges itself, or asks itself, on capitals.
 
     python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct
+    python scripts/experiments/trained_judge/train_judge.py   # the judges of one row
     python scripts/experiments/self_rewarding/self_rewarding.py --seeds 0
 
 Each run is an entry script through `accelerate launch` and ends as one JSON file in OUTPUT/runs. A run that has its
@@ -13,20 +14,21 @@ import os
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from rewards import GenerativeVerifier, PointwiseJudge
+from rewards import GenerativeVerifier, PairwiseJudge, PointwiseJudge
 from rewards.reporting.intervals import bootstrap_mean, student
 from rewards.reporting.record import record
 from rewards.reporting.tables import markdown_table, with_interval, write_between
 from train.tasks.capitals import CAPITALS, question_of, split_countries
 from train.tasks.chat_runs import BASE, ChatRun, add_arguments, make_base, make_run, run_label
 from train.tasks.chat_tables import draw_curves, gain, mean_of, over_seeds, verdict
-from train.tasks.judge_pairs import sentence
+from train.tasks.judge_pairs import judge_template, sentence
 
 SCRIPT = Path(__file__).resolve()
 RESULTS, README, ROOT = SCRIPT.parent / "results", SCRIPT.with_name("README.md"), SCRIPT.parents[3]
@@ -36,11 +38,15 @@ OTHERS = 2  # wrong capitals beside each right one, for the accuracy of a judge
 PATTERN = r"What is the capital of [^?\n]{2,40}\?"
 SHORT = {"eval_steps": 8}
 SPREAD = SHORT | {"dynamic_sampling": 2}
+REASONS = {"name": "pairwise_judge", "reason_tokens": 8, "dtype": "bfloat16"}
+FROZEN_REASONS, TRAINED_REASONS = "frozen judge that reasons", "trained judge that reasons"
 RUNS = {
     run.name: run
     for run in (
         ChatRun("frozen judge", [{"name": "generative_verifier"}], "grpo", SHORT),
         ChatRun("policy as judge", [{"name": "generative_verifier", "online": True}], "grpo", SHORT),
+        ChatRun(FROZEN_REASONS, [REASONS], "grpo", SHORT),
+        ChatRun(TRAINED_REASONS, [REASONS], "grpo", SHORT),
         ChatRun("given problems", [{"name": "majority"}], "grpo", SPREAD),
         ChatRun("problems of its own", [{"name": "majority"}], "grpo", SPREAD | {"own_problems": PATTERN}),
     )
@@ -86,12 +92,41 @@ def without_mark(model: Path, reason_tokens: int = 64) -> float:
     return marks.count(None) / len(marks)
 
 
+def reasoning_judge(model: Path, template: Path) -> dict:
+    """How often a pairwise judge that writes its reasons prefers the right answer, a tie or no verdict half:
+    {"accuracy", "unparsable"}, the latter of single questions. Pairs as for `judge_accuracy`, in both orders."""
+    settings = {key: value for key, value in REASONS.items() if key != "name"}
+    judge = PairwiseJudge.from_pretrained(str(model), template=template, **settings)
+    questions, right, wrong = zip(*pairs(split_countries()[1]))
+    verdicts = judge.compare([[{"role": "user", "content": question}] for question in questions], right, wrong)
+    points = [{"first": 1.0, "second": 0.0}.get(str(verdict), 0.5) for verdict in verdicts]
+    return {"accuracy": sum(points) / len(points), "unparsable": judge.unparsable / judge.asked}
+
+
+def with_judge(run: ChatRun, args: argparse.Namespace, seed: int) -> ChatRun:
+    """A run with the model that judges by writing, and what it reads: the base, or the judge trained with the seed."""
+    if run.name not in (FROZEN_REASONS, TRAINED_REASONS):
+        return run
+    judge = args.model if run.name == FROZEN_REASONS else args.judges / f"grpo_seed{seed}"
+    if not (judge / "config.json").is_file():
+        raise SystemExit(
+            f"{judge} holds no model: train the judges with scripts/experiments/trained_judge/train_judge.py, name "
+            f"their folder with --judges, or choose other rows with --runs."
+        )
+    reward = run.rewards[0] | {"model": str(judge), "template": str(args.output / "template.json")}
+    return replace(run, rewards=[reward])
+
+
 def judged(run: dict, output: Path, model: Path) -> dict:
-    """A run's file with the accuracy of its policy as a judge, and the watches that tripped; its weights go."""
+    """A run's file with the accuracy of its policy as a judge, that of the judge that writes if one paid it, and the
+    watches that tripped; the policy's weights go."""
     folder = output / run_label(run["name"], TASK, run["seed"])
     if "judge" not in run:
         log = (folder / "log.txt").read_text(encoding="utf-8")
         run = run | {"judge": judge_accuracy(model), "watches": re.findall(r"Step (\d+), watch (\w+)", log)}
+        if run["name"] in (FROZEN_REASONS, TRAINED_REASONS):
+            reward = run["rewards"][0]
+            run |= {"paid_by": reasoning_judge(Path(reward["model"]), Path(reward["template"]))}
         path = output / "runs" / f"{run_label(run['name'], TASK, run['seed'])}.json"
         path.write_text(json.dumps(run) + "\n", encoding="utf-8")
     for weights in (folder / "policy").glob("*.safetensors"):
@@ -149,6 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, RUNS, "outputs/self_rewarding", seeds=(0, 1, 2))
+    parser.add_argument("--judges", type=Path, default=Path("outputs/trained_judge"), help="folder of trained judges")
     parser.set_defaults(rollouts=4)
     args = parser.parse_args(argv)
     if args.write_readme:
@@ -162,11 +198,11 @@ def main(argv: list[str] | None = None) -> None:
         base_file.parent.mkdir(parents=True, exist_ok=True)
         found = judge_accuracy(args.model) | {"without_mark": without_mark(args.model)}
         base_file.write_text(json.dumps(found | record(argv=argv)) + "\n", encoding="utf-8")
+    (args.output / "template.json").write_text(json.dumps(judge_template()), encoding="utf-8")
     files = [make_base(TASK, seed, args.model, args.output, args.dtype) for seed in args.seeds]
     for seed, name in tqdm(list(product(args.seeds, args.runs)), desc="runs"):
-        run = make_run(
-            RUNS[name], TASK, seed, args.rollouts, args.model, args.output, args.dtype, keep=True, sides=SIDES
-        )
+        kind = with_judge(RUNS[name], args, seed)
+        run = make_run(kind, TASK, seed, args.rollouts, args.model, args.output, args.dtype, keep=True, sides=SIDES)
         files.append(judged(run, args.output, args.output / run_label(name, TASK, seed) / "policy"))
     text = table(files, json.loads(base_file.read_text(encoding="utf-8")))
     (args.output / "results.md").write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@ say."""
 
 import json
 import re
+from argparse import Namespace
 
 import pytest
 import yaml
@@ -26,6 +27,20 @@ def test_rows_differ_in_who_judges_or_who_asks():
     given, proposed = runs["given problems"], runs["problems of its own"]
     assert given.rewards == proposed.rewards
     assert {**given.fields, "own_problems": experiment.PATTERN} == proposed.fields
+
+
+def test_judges_that_write_are_the_base_or_the_one_of_the_seed(tmp_path):
+    runs = experiment.RUNS
+    args = Namespace(model=tmp_path / "base", judges=tmp_path / "judges", output=tmp_path)
+    with pytest.raises(SystemExit, match="grpo_seed2 holds no model.*train_judge.py"):
+        experiment.with_judge(runs["trained judge that reasons"], args, 2)
+    for name, folder in (("frozen", args.model), ("trained", args.judges / "grpo_seed2")):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        run = runs[f"{name} judge that reasons"]
+        (reward,) = experiment.with_judge(run, args, 2).rewards
+        assert reward == {**run.rewards[0], "model": str(folder), "template": str(tmp_path / "template.json")}
+    assert experiment.with_judge(runs["frozen judge"], args, 2) is runs["frozen judge"]
 
 
 def test_the_recipe_is_the_row():

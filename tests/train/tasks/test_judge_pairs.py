@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tiny_models import tiny_tokenizer
 
+from rewards.judges.templates import Template
 from rewards.judges.verdicts import parse_choice
 from train.prompts import DataArguments, load_heldout, load_prompts
-from train.tasks.capitals import CAPITALS
-from train.tasks.judge_pairs import EXAMPLE, main, pair_prompt, pair_rows, write_splits
+from train.tasks.capitals import CAPITALS, question_of
+from train.tasks.judge_pairs import EXAMPLE, main, pair_prompt, pair_rows, sentence, write_splits
 
 
 def read(path):
@@ -71,3 +72,16 @@ def test_the_files_are_read_as_training_reads_them(tmp_path):
     assert Counter(rows["winner"]) == dict.fromkeys("AB", len(rows) // 2)
     assert [m["role"] for m in rows[0]["prompt"]][-1] == "assistant"
     assert len(load_heldout(args, tiny_tokenizer())) == len(read(heldout))
+
+
+def test_the_template_asks_as_training_did_up_to_the_country(tmp_path):
+    write_splits(tmp_path)
+    template = Template(tmp_path / "template.json", ("prompt", "response_a", "response_b"))
+    responses = {"response_a": sentence("Peru", "Rome"), "response_b": sentence("Peru", "Lima")}
+    chat = [{"role": "user", "content": question_of("Peru")}]
+    *asked, begun = template.fill_for(str, chat, **responses)
+    *trained, ended = pair_prompt("Peru", "Rome", "Lima")
+    asked[-1]["content"] = asked[-1]["content"].removeprefix("User: ")  # judges are told who says what
+    assert asked == trained
+    assert begun["role"] == "assistant"
+    assert ended["content"] == f"{begun['content']} Peru is"
