@@ -32,6 +32,9 @@ from rewards.frozen.wrappers import unwrap, unwrap_parallel
 PROBE = 16  # tokens of the texts on which a model is checked before it scores
 # Padded tokens in one forward of a CPU at most while progress is shown: a few seconds of a small model's work.
 CPU_PROGRESS_TOKENS = 1024
+# Numbers in the states of one forward of a CPU at most, 910 tokens of a model of 135M: what lies between a layer's
+# products then stays in caches, which spares an eighth of the time. So many tokens make the weights' reading worth it.
+CPU_STATES, CPU_LEAST_TOKENS = 2**19, 256
 
 
 class FrozenBase:
@@ -41,7 +44,8 @@ class FrozenBase:
         model: a causal LM of transformers: plain, or wrapped by DDP, DeepSpeed (ZeRO-3 included) or sharded by FSDP2.
             A PEFT model is the policy itself; it is then scored with its adapter switched off, or with a frozen one
             in its place, so no second copy of the weights exists.
-        batch_tokens: padded tokens in one forward. Longer sequences go first, so a budget too large fails at once.
+        batch_tokens: padded tokens in one forward, on a CPU fewer for larger models (`CPU_STATES`). Longer sequences
+            go first, so a budget too large fails at once.
         block: states and vocabulary entries whose fp32 logits exist at a time; default `lm_head.BLOCKS` of the device.
         autocast: called before each forward, returns a context manager (e.g. `accelerator.autocast`).
         online: score a policy as it stands while it is trained elsewhere, with its adapter on: nothing is frozen.
@@ -136,9 +140,7 @@ class FrozenBase:
         # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
         share_prompts = share_prompts and not self.sharded and can_share(self._lm)
         forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
-        budget = self.batch_tokens
-        if progress and self.device.type == "cpu" and not self.sharded:
-            budget = min(budget, CPU_PROGRESS_TOKENS)
+        budget = self._budget(bool(progress))
         shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
         apart = sorted(set(range(len(lengths))).difference(*shared))
         batches = batches_by_tokens([lengths[i] for i in apart], budget, forward_tokens)
@@ -201,6 +203,14 @@ class FrozenBase:
         if isinstance(self.model, FSDPModule):
             self.model.reshard()
         return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
+
+    def _budget(self, progress: bool) -> int:
+        """Padded tokens in one forward."""
+        if self.device.type != "cpu" or self.sharded:
+            return self.batch_tokens
+        size = cast(Tensor, self._lm.get_input_embeddings().weight).shape[1]
+        fits = max(CPU_LEAST_TOKENS, CPU_STATES // size)
+        return min(self.batch_tokens, fits, CPU_PROGRESS_TOKENS if progress else fits)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[PreTrainedModel]:

@@ -43,6 +43,11 @@ class Template:
                 f"others: missing {sorted(set(fields) - found)}, unknown {sorted(found - set(fields))}."
             )
 
+    @property
+    def text(self) -> str | None:
+        """The template, if it is a text."""
+        return None if self.path.suffix == ".json" else self.messages[0]["content"]
+
     def fill_messages(self, **texts: str) -> list[dict]:
         """The messages with each placeholder replaced by the text of its name."""
         return [

@@ -13,10 +13,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 
 import torch
+from bare_products import BareProducts
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
@@ -47,34 +46,35 @@ class Rival:
 
 
 def rivals(
-    model: PreTrainedModel,
-    prompts: Ids,
-    responses: Ids,
-    seed_script: Path | None = None,
-    share_prompts: bool = False,
+    model: PreTrainedModel, prompts: Ids, responses: Ids, share_prompts: bool = False, bf16: bool = False
 ) -> tuple[dict[str, Rival], dict[str, str]]:
     """The rivals that can run here, and for each other one the reason why not.
 
     Args:
         model: a causal LM whose head is a plain product, such as a Qwen2.
         prompts, responses: n lists of token ids each, none empty.
-        seed_script: Python file with a function seed_reward(model, tokenizer, prompt, response, gamma=).
         share_prompts: ours computes equal prompts once; then `apart` is ours without that.
+        bf16: adds ours with bfloat16 in the backbone's products alone (autocast), and in weights and states as well.
     """
     base, batch = FrozenBase(model, BATCH_TOKENS), (model, prompts, responses)
+    sizes = [[len(ids) for ids in side] for side in (prompts, responses)]
     found = {
         "ours": Rival(partial(ours, base, prompts, responses, share_prompts), "rewards", base),
         "limit": Rival(partial(limit, *batch), "nothing"),
         "blocked_limit": Rival(partial(limit, *batch, BLOCKS[model.device.type]), "nothing"),
+        "products": Rival(BareProducts(model).scoring(*sizes, BATCH_TOKENS), "nothing"),
         "naive": Rival(partial(naive, *batch), "rewards"),
-        "one_by_one": Rival(partial(one_by_one, *batch), "sums of rewards"),
+        "per_response_loop": Rival(partial(per_response_loop, *batch), "sums of rewards"),
         "trl_fused_head": Rival(partial(trl_fused_head, *batch), "log-probs"),
     }
     if share_prompts:
         found["apart"] = Rival(partial(ours, base, prompts, responses), "rewards", base)
-    absent = dict.fromkeys(["seed"], "not given: --seed_script FILE") if seed_script is None else {}
-    if seed_script is not None:
-        found["seed"] = Rival(partial(seed, load_seed(seed_script), *batch), "sums of rewards")
+    if bf16:
+        autocast = FrozenBase(model, BATCH_TOKENS, autocast=partial(torch.autocast, model.device.type, torch.bfloat16))
+        found["bf16_autocast"] = Rival(partial(ours, autocast, prompts, responses, share_prompts), "rewards", autocast)
+        half = FrozenBase(copy.deepcopy(model).to(torch.bfloat16), BATCH_TOKENS)
+        found["bf16_weights"] = Rival(partial(ours, half, prompts, responses, share_prompts), "rewards", half)
+    absent = {}
     packages = {"cut_cross_entropy": (cut_cross_entropy, "rewards"), "liger_kernel": (liger, "log-probs")}
     for package, (function, gives) in packages.items():
         if package == "liger_kernel" and model.device.type != "cuda":
@@ -144,14 +144,15 @@ def rewards_of(logits: Tensor, prompt: Sequence[int], response: Sequence[int]) -
 
 
 @torch.no_grad()
-def one_by_one(
+def per_response_loop(
     model: PreTrainedModel, prompts: Ids, responses: Ids, discount: float = 1.0, floor: float = 0.0
 ) -> list[float]:
-    """Sums of max(discount^h, floor) * reward, as first written down: one sequence at a time, the logits of all its
-    states in the model's dtype, and a loop over its tokens."""
+    """Sums of max(discount^h, floor) * reward, as the method was first published: one response at a time, the logits
+    of its whole sequence in fp32, and a Python loop over its tokens."""
     totals = []
     for prompt, response in zip(prompts, responses):
-        logits = model(torch.tensor([[*prompt, *response]], device=model.device), use_cache=False).logits[0]
+        ids = torch.tensor([[*prompt, *response]], device=model.device)
+        logits = model(ids, use_cache=False).logits[0].float()
         total, end = 0.0, len(response) - 1
         for h, token in enumerate(response):
             state = len(prompt) - 1 + h
@@ -159,36 +160,6 @@ def one_by_one(
             total += max(discount**h, floor) * (logits[state, token].item() - after)
         totals.append(total)
     return totals
-
-
-def load_seed(script: Path) -> Callable:
-    """The function seed_reward of a Python file.
-
-    Raises:
-        ValueError: no Python file, or it has no such function.
-    """
-    spec = importlib.util.spec_from_file_location("seed_script", script)
-    if spec is None or not Path(script).is_file():
-        raise ValueError(f"{script} is no Python file: name one that has a function seed_reward.")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    if not hasattr(module, "seed_reward"):
-        raise ValueError(
-            f"{script} has no function seed_reward(model, tokenizer, prompt, response, gamma=): write one."
-        )
-    return module.seed_reward
-
-
-class IdTokenizer:
-    """Reads texts that are numbers separated by spaces, for scripts that insist on texts."""
-
-    def __call__(self, text, **_):
-        return SimpleNamespace(input_ids=torch.tensor([[int(i) for i in text.split()]]))
-
-
-def seed(seed_reward: Callable, model: PreTrainedModel, prompts: Ids, responses: Ids) -> list[float]:
-    """Sums of rewards by a function that takes one prompt and one response at a time."""
-    texts = [(" ".join(map(str, p)), " ".join(map(str, r))) for p, r in zip(prompts, responses)]
-    return [seed_reward(model, IdTokenizer(), p, r, gamma=1.0) for p, r in texts]
 
 
 @torch.no_grad()

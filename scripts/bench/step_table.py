@@ -44,7 +44,19 @@ def step_table(result: dict) -> str:
         cells = [name, f"{c['samples_per_second']:.3g}", f"{ratio:.2f}", passes]
         cells += [f"{c['model_bytes']['all'] / MIB:.2f}", peak]
         rows.append([*cells, *(f"{1000 * parts(c['seconds'])[p]:.1f}" for p in shown)])
-    return markdown_table([*head, *(f"{p}, ms" for p in shown)], rows)
+    table = markdown_table([*head, *(f"{p}, ms" for p in shown)], rows)
+    return f"{table}\n{limits_table(result)}" if result.get("limits") else table
+
+
+def limits_table(result: dict) -> str:
+    """Markdown: of each phase that has products of its own their bare time, and what share of each contender's time
+    that is. 1 would be products and nothing else; of the whole also what has no limit of its own counts."""
+    limits = result["limits"]
+    rows = [["limit, ms", *(f"{1000 * seconds:.1f}" for seconds in limits.values())]]
+    for name, c in result["contenders"].items():
+        found = parts(c["seconds"]) | {"whole": c["seconds"]["whole"]}
+        rows.append([name, *(f"{limits[p] / found[p]:.2f}" if found[p] else "" for p in limits)])
+    return markdown_table(["share of the limit", *limits], rows)
 
 
 def draw_steps(result: dict, path: Path) -> None:

@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Q
 
 from train.tasks.rehearsal_model import make_rehearsal_model, project_texts
 
-PRESETS = {  # hidden size, intermediate size, layers, heads, key-value heads; 0.5b, 1.5b and 7b are Qwen2.5's
+PRESETS = {  # hidden size, intermediate size, layers, heads, key-value heads; 0.5b, 1.5b and 7b are of Qwen2.5
     "tiny": (256, 1024, 2, 4, 2),
     "small": (512, 2048, 4, 8, 2),
+    "smollm2-135m": (576, 1536, 30, 9, 3),
     "0.5b": (896, 4864, 24, 14, 2),
     "1.5b": (1536, 8960, 28, 12, 2),
     "7b": (3584, 18944, 28, 28, 4),

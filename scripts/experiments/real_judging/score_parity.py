@@ -14,6 +14,7 @@ a file, so that the command goes on after a kill.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -33,7 +34,7 @@ from rewards.reporting.intervals import percentiles, resampled_means
 from train.cost.stopwatch import measurement
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
-from scoring_rivals import load_seed, one_by_one  # noqa: E402
+from scoring_rivals import per_response_loop  # noqa: E402
 
 EDGES = (64, 128, 256, 512)  # tokens of a response: the last of each bucket but the longest
 CLOCKS = {"seconds": time.perf_counter, "processor_seconds": time.process_time}
@@ -86,6 +87,23 @@ def timed(run: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     return given, {name: clock() - starts[name] for name, clock in CLOCKS.items()}
 
 
+def load_reference(script: Path) -> Callable:
+    """The function seed_reward of a Python file.
+
+    Raises:
+        ValueError: no Python file, or it has no such function.
+    """
+    spec = importlib.util.spec_from_file_location("reference_script", script)
+    if spec is None or not Path(script).is_file():
+        raise ValueError(f"{script} is no Python file: name one that has a function seed_reward.")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    if not hasattr(module, "seed_reward"):
+        raise ValueError(
+            f"{script} has no function seed_reward(model, tokenizer, prompt, response, gamma=): write one."
+        )
+    return module.seed_reward
+
+
 def score_chunks(args: argparse.Namespace, comparisons, record: Path) -> list[dict]:
     """One row a chunk: its bucket, its responses, and the scores and seconds of both. Those in `record` are read."""
     source = EndoRMScores(args.model, args.cache, dtype="float32", batch_tokens=args.batch_tokens)
@@ -107,8 +125,8 @@ def score_chunks(args: argparse.Namespace, comparisons, record: Path) -> list[di
     def theirs(rows: list[int]) -> tuple[list[float], None]:
         if args.reference_script is None:
             ids = [prompts[i] for i in rows], [responses[i] for i in rows]
-            return one_by_one(model, *ids, args.discount, args.floor), None
-        reference = load_seed(args.reference_script)
+            return per_response_loop(model, *ids, args.discount, args.floor), None
+        reference = load_reference(args.reference_script)
         return [reference(model, tokenizer, *texts[i], gamma=args.discount, beta=args.floor) for i in rows], None
 
     for number in tqdm(range(len(done), len(chunks)), desc="both ways", unit="chunk"):

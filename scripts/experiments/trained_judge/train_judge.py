@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=Path("outputs/SmolLM2-135M-Instruct"), help="folder of the base")
     parser.add_argument("--output", type=Path, default=Path("outputs/trained_judge"), help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings")
-    parser.add_argument("--max_steps", type=int, default=24, help="updates of a training, two a rollout")
+    parser.add_argument("--max_steps", type=int, default=48, help="updates of a training, two a rollout")
     parser.add_argument("--n_heldout", type=int, default=64, help="countries that training does not name")
     parser.add_argument("--write_readme", action="store_true", help="only write the table of results/ to the README")
     args = parser.parse_args(argv)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from speed_tables import tables
-from tiny_models import SHARED
+from tiny_models import tiny_model, tiny_tokenizer
 
 from scripts import load_script
 
@@ -21,12 +21,10 @@ def script():
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-4), ("bfloat16", 0.02)])
 def test_all_rivals_at_mixed_lengths(script, dtype, tolerance, tmp_path, capsys):
     output = tmp_path / "new" / "scoring.json"
-    seed = SHARED / "reference" / "seed_reward.py"
-    flags = ["--seed_script", str(seed)] if seed.exists() else []
-    script.main([*FLAGS, *flags, "--response_tokens", "3:20", "--dtype", dtype, "--output", str(output)])
+    script.main([*FLAGS, "--response_tokens", "3:20", "--dtype", dtype, "--output", str(output)])
     result = json.loads(output.read_text())
-    everyone = {"ours", "limit", "blocked_limit", "naive", "one_by_one", "trl_fused_head", "seed"}
-    everyone |= {"cut_cross_entropy", "liger"}
+    everyone = {"ours", "limit", "blocked_limit", "naive", "per_response_loop", "trl_fused_head"}
+    everyone |= {"products", "cut_cross_entropy", "liger"}
     assert set(result["seconds"]) | set(result["unavailable"]) == everyone
     assert not set(result["seconds"]) & set(result["unavailable"])
     assert result["settings"]["response_tokens"] == "3:20"
@@ -38,7 +36,7 @@ def test_all_rivals_at_mixed_lengths(script, dtype, tolerance, tmp_path, capsys)
         assert name in result["extra_memory_mib"]
     assert tables({"scoring.json": result}).count("not measured") == len(result["unavailable"])
     deviations = result["largest_deviation_nats"]
-    assert set(deviations) == set(result["seconds"]) - {"limit", "blocked_limit"}
+    assert set(deviations) == set(result["seconds"]) - {"products", "limit", "blocked_limit"}
     for name in ("ours", "naive", "trl_fused_head"):
         assert 0 < deviations[name] < tolerance, name
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -66,3 +64,26 @@ def test_a_bad_range_is_refused(script, text):
 def test_the_gpu_is_chosen_where_there_is_one(script):
     with pytest.raises(SystemExit):
         script.main(["--device", "cuda" if torch.cuda.is_available() else "cpu"])
+
+
+@pytest.mark.parametrize(("name", "n"), [("chat", 16), ("demo", 5), ("chat", 1)])
+def test_named_lengths_are_evenly_spaced_in_their_distribution(script, name, n):
+    quantiles = script.token_range(name)
+    lengths = script.lengths_of(quantiles, n, torch.Generator())
+    assert lengths == sorted(lengths)
+    assert quantiles[0] <= lengths[0] <= lengths[-1] <= quantiles[-1]
+    if n == 16:  # each lies in the middle of a sixteenth
+        assert lengths == pytest.approx([(a + b) / 2 for a, b in zip(quantiles, quantiles[1:])], abs=0.5)
+
+
+def test_a_model_with_weights_of_its_own_and_bf16(script, tmp_path):
+    tiny_model("llama", max_position_embeddings=1024).save_pretrained(tmp_path / "m")
+    tiny_tokenizer().save_pretrained(tmp_path / "m")
+    output = tmp_path / "own.json"
+    flags = ["--model", str(tmp_path / "m"), "--batch", "2", "--repeats", "1", "--response_tokens", "demo", "--bf16"]
+    script.main([*flags, "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert (result["settings"]["preset"], result["settings"]["vocab_size"]) == ("m", 97)
+    off = result["largest_deviation_nats"]
+    assert off["ours"] < 1e-4 < off["bf16_autocast"] < 1.0
+    assert "| [m, 2 x (64 + demo)]" in tables({"own.json": result})

@@ -1,10 +1,13 @@
 """The benchmark of whole steps runs its contenders side by side and says what each costs."""
 
 import json
+from argparse import Namespace
 
 import pytest
+import yaml
 from speed_tables import tables
 from table_cells import cells
+from tiny_models import ROOT
 
 from scripts import load_script
 
@@ -33,7 +36,27 @@ def test_contenders_run_side_by_side(script, tmp_path, capsys):
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     table = cells(capsys.readouterr().out)
     assert table == cells(tables({"step.json": result}))
-    assert [row[0] for row in table[2:]] == names
+    assert [row[0] for row in table[2:4]] == names
+    assert [row[0] for row in table[4:]] == ["share of the limit", table[5][0], "limit, ms", *names]
+    assert result["limits"]["whole"] == pytest.approx(sum(s for p, s in result["limits"].items() if p != "whole"))
+
+
+def test_the_real_demo_runs_its_own_recipes(tmp_path):
+    module = load_script("bench_step")
+    args = Namespace(preset=module.REAL, bf16=True, real_model=tmp_path / "m", batch=64, epochs=2, minibatches=2)
+    args.response_tokens, args.prompt_tokens = 24, 64
+    model, data = module.inputs(args, tmp_path)
+    assert model == args.real_model
+    assert "capital of" in data.read_text()
+    commands = module.contenders(args, model, data)
+    assert {"ours: PPO", "ours: GRPO", "TRL GRPO + reward model"} <= set(commands)
+    assert not [name for name in commands if "1.12" in name]
+    for command in commands.values():
+        assert str(data) in command
+        assert "--per_device_train_batch_size" not in command  # what the recipe says, and args repeat
+    recipe = yaml.safe_load((ROOT / "configs/demo/capitals_ppo.yaml").read_text())
+    assert recipe["per_device_train_batch_size"] * recipe["steps_per_generation"] == 64
+    assert (recipe["num_iterations"], recipe["max_completion_length"]) == (2, 24)
 
 
 def test_contenders_that_do_not_exist_are_named_errors(script, capsys):

@@ -1,12 +1,13 @@
 """Every rival gives the numbers of a plain float64 computation, and one that cannot run here says why."""
 
+import importlib.util
 import math
 
 import pytest
 import scoring_rivals
 import torch
-from scoring_rivals import deviation, exact, load_seed, rivals
-from tiny_models import SHARED, tiny_model
+from scoring_rivals import deviation, exact, rivals
+from tiny_models import SHARED, tiny_model, tiny_tokenizer
 
 LENGTHS = [(5, 9), (3, 1), (7, 17), (5, 2)]  # ragged, and one response of a single token
 CPU = torch.device("cpu")
@@ -41,13 +42,12 @@ def expected(batch):
 @pytest.mark.parametrize(
     "name",
     [
-        *("ours", "apart", "naive", "one_by_one", "seed", "trl_fused_head", "cut_cross_entropy", "liger"),
-        *("limit", "blocked_limit"),
+        *("ours", "apart", "naive", "per_response_loop", "trl_fused_head", "cut_cross_entropy", "liger"),
+        *("products", "limit", "blocked_limit", "bf16_autocast", "bf16_weights"),
     ],
 )
 def test_gives_the_numbers_of_a_plain_computation(name, batch, expected):
-    script = SHARED / "reference" / "seed_reward.py"
-    found, absent = rivals(*batch, script if script.exists() else None, share_prompts=True)
+    found, absent = rivals(*batch, share_prompts=True, bf16=True)
     if name in absent:
         pytest.skip(f"{name} {absent[name]}")
     given = found[name].run()
@@ -57,38 +57,30 @@ def test_gives_the_numbers_of_a_plain_computation(name, batch, expected):
     assert [torch.as_tensor(x).numel() for x in given] == [
         torch.as_tensor(x).numel() for x in expected[found[name].gives]
     ]
-    assert deviation([torch.as_tensor(x).cpu() for x in given], expected[found[name].gives]) < 1e-4
+    off = deviation([torch.as_tensor(x).cpu() for x in given], expected[found[name].gives])
+    assert 1e-4 < off < 1.0 if name.startswith("bf16") else off < 1e-4
 
 
-def test_a_script_is_loaded_by_its_path_and_gets_one_text_at_a_time(batch, tmp_path):
-    model, prompts, responses = batch
-    script = tmp_path / "lengths.py"
-    script.write_text(
-        "def seed_reward(model, tokenizer, prompt, response, gamma):\n"
-        "    return 100.0 * tokenizer(prompt).input_ids.shape[1] + tokenizer(response).input_ids.shape[1]\n"
-    )
-    assert load_seed(script)(None, scoring_rivals.IdTokenizer(), "4 5 6", "7", gamma=1.0) == 301.0
-    found, absent = rivals(model, prompts, responses, script)
-    assert found["seed"].run() == [100.0 * p + r for p, r in LENGTHS]
-    assert "seed" not in absent
-    assert "apart" not in found
+def test_the_loop_is_the_published_one():
+    """With the published loop's own tokens: no end token, discount 0.95."""
+    path = SHARED / "reference" / "seed_reward.py"
+    if not path.exists():
+        pytest.skip("needs a published plain loop over tokens, shared/reference beside the repository")
+    spec = importlib.util.spec_from_file_location("published", path)
+    spec.loader.exec_module(published := importlib.util.module_from_spec(spec))
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    texts = [("What is 2+2?", "It is 4, I think."), ("Hi", "Hello")]
+    prompts, responses = ([tokenizer(text)["input_ids"] for text in side] for side in zip(*texts))
+    given = scoring_rivals.per_response_loop(model, prompts, responses, discount=0.95)
+    assert given == pytest.approx([published.seed_reward(model, tokenizer, p, r) for p, r in texts], abs=1e-4)
 
 
 @pytest.mark.parametrize("discount, floor", [(0.9, 0.0), (0.5, 0.2)])
-def test_one_by_one_discounts_down_to_the_floor(discount, floor, batch, expected):
-    given = scoring_rivals.one_by_one(*batch, discount, floor)
+def test_the_loop_discounts_down_to_the_floor(discount, floor, batch, expected):
+    given = scoring_rivals.per_response_loop(*batch, discount, floor)
     for total, rewards in zip(given, expected["rewards"], strict=True):
         weights = [max(discount**h, floor) for h in range(len(rewards))]
         assert total == pytest.approx(sum(w * float(r) for w, r in zip(weights, rewards)), abs=1e-4)
-
-
-def test_a_script_without_the_function_says_what_is_wanted(tmp_path):
-    (tmp_path / "other.py").write_text("x = 1\n")
-    with pytest.raises(ValueError, match="other.py has no function seed_reward.*write one"):
-        load_seed(tmp_path / "other.py")
-    for name in ("absent.py", "text.txt"):
-        with pytest.raises(ValueError, match=f"{name} is no Python file"):
-            load_seed(tmp_path / name)
 
 
 def test_float64_agrees_with_the_plain_computation_and_beyond(batch, expected):
@@ -104,7 +96,6 @@ def test_float64_agrees_with_the_plain_computation_and_beyond(batch, expected):
 def test_those_that_cannot_run_say_why(batch, monkeypatch):
     found, absent = rivals(*batch)
     assert "pip install" in absent.get("cut_cross_entropy", "pip install")
-    assert absent["seed"] == "not given: --seed_script FILE"
     if not torch.cuda.is_available():
         assert absent["liger"] == "needs a GPU"
     assert not set(found) & set(absent)

@@ -52,6 +52,15 @@ def test_the_table_by_hand():
     ]
 
 
+def test_shares_of_the_limit_by_hand():
+    limits = {"generation": 0.75, "update": 0.5, "whole": 1.25}
+    *_, head, _, first, ours, half = cells(step_table(RESULT | {"limits": limits}))
+    assert head == ["share of the limit", "generation", "update", "whole"]
+    assert first == ["limit, ms", "750.0", "500.0", "1250.0"]
+    assert ours == ["ours", "0.50", "", "0.38"]  # it has no update
+    assert half == ["half", "0.75", "0.25", "0.36"]
+
+
 def test_the_bars_are_the_parts_one_after_the_other(tmp_path, monkeypatch):
     drawn = []
     real = Figure.savefig

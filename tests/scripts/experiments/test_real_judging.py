@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from score_parity import bucket_of, chunks_of, ratio, read_chunks
+from score_parity import bucket_of, chunks_of, load_reference, ratio, read_chunks
 from tiny_models import ROOT, judge_model, word_tokenizer
 
 from rewards import EndoRM
@@ -195,3 +195,17 @@ def test_the_committed_scores_are_those_of_the_published_script(script):
 def test_committed_results_name_no_path_of_a_machine(path):
     words = json.dumps(json.loads(path.read_text(encoding="utf-8"))).replace('"', " ").replace("=", " ").split()
     assert not [word for word in words if word.startswith(("/", "~"))]
+
+
+def test_a_script_without_the_function_says_what_is_wanted(tmp_path):
+    (tmp_path / "other.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="other.py has no function seed_reward.*write one"):
+        load_reference(tmp_path / "other.py")
+    for name in ("absent.py", "text.txt"):
+        with pytest.raises(ValueError, match=f"{name} is no Python file"):
+            load_reference(tmp_path / name)
+
+
+def test_a_script_is_loaded_by_its_path(tmp_path):
+    (tmp_path / "lengths.py").write_text("def seed_reward(model, tokenizer, prompt, response, **_):\n    return 3.0\n")
+    assert load_reference(tmp_path / "lengths.py")(None, None, "p", "r") == 3.0
