@@ -161,15 +161,21 @@ def table(files: Sequence[Mapping], base_judge: Mapping) -> str:
         row = [name, len(runs), *(over_seeds(runs, "heldout", decoding) for decoding in ("sampled", "greedy"))]
         row += [format(mean_of(runs, "mean_tokens"), ".1f"), format(mean_of(runs, "ended"), ".2f")]
         if name == BASE:
-            rows.append([*row, "", with_interval(base_judge["accuracy"], *base_judge["ci95"]), "", ""])
+            rows.append([*row, "", "", with_interval(base_judge["accuracy"], *base_judge["ci95"]), "", ""])
             continue
         row.append(with_interval(*gain(runs, [bases[run["seed"]] for run in runs], "sampled", "sampled"), "+.3f"))
-        row.append(judge_cell(runs))
+        row += [payer_cell(runs), judge_cell(runs)]
         row.append(verdict(runs, [bases[run["seed"]] for run in runs]))
         tripped = sorted({watch for run in runs for _, watch in run.get("watches", [])})
         rows.append([*row, ", ".join(tripped)])
     headings = ["held-out questions", "seeds", "sampled", "greedy", "tokens", "ended", "sampled − base"]
-    return markdown_table([*headings, "policy as a judge", "verdict", "watches"], rows)
+    return markdown_table([*headings, "judge that pays", "policy as a judge", "verdict", "watches"], rows)
+
+
+def payer_cell(runs: Sequence[Mapping]) -> str:
+    """Accuracies of the judges that wrote for a reward, seed by seed, or that of the one which judged for all."""
+    found = [run["paid_by"]["accuracy"] for run in sorted(runs, key=lambda run: run["seed"]) if "paid_by" in run]
+    return ", ".join(f"{accuracy:.3f}" for accuracy in dict.fromkeys(found))
 
 
 def judge_cell(runs: Sequence[Mapping]) -> str:

@@ -88,8 +88,11 @@ def test_the_table_names_gains_collapses_and_watches():
 
     files = [run("base", [0.2] * 4), run("frozen judge", [0.6] * 4, 0.625, watches=[])]
     files.append(run("policy as judge", [0.0] * 4, 0.5, watches=[["8", "repetition"], ["12", "length"]]))
+    files += [run("trained judge that reasons", [0.4] * 4, seed=s, paid_by={"accuracy": 0.5 + s / 4}) for s in (1, 0)]
+    files.append(run("base", [0.2] * 4, seed=1))
     lines = experiment.table(files, {"accuracy": 0.75, "ci95": [0.7, 0.8]}).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert "| 0.500, 0.750 |" in re.sub(" +", " ", lines[5])
     assert all(text in lines[2] for text in ("base", "0.750 (0.700 to 0.800)"))
     assert all(text in lines[3] for text in ("frozen judge", "+0.400", "0.625 (0.525 to 0.725)", "gain"))
     assert all(text in lines[4] for text in ("policy as judge", "collapse: wrong answers", "length, repetition"))
