@@ -140,10 +140,12 @@ class FrozenBase:
         # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
         share_prompts = share_prompts and not self.sharded and can_share(self._lm)
         forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
-        budget = self._budget(bool(progress))
+        budget = self.batch_tokens
+        if progress and self.device.type == "cpu" and not self.sharded:
+            budget = min(budget, CPU_PROGRESS_TOKENS)
         shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
         apart = sorted(set(range(len(lengths))).difference(*shared))
-        batches = batches_by_tokens([lengths[i] for i in apart], budget, forward_tokens)
+        batches = batches_by_tokens([lengths[i] for i in apart], min(budget, self._near_caches()), forward_tokens)
         batches = [[apart[k] for k in batch] for batch in batches]
         first_shared, batches = len(batches), batches + shared
         with tqdm(total=len(lengths), desc="frozen base", unit="response", disable=progress is not True) as bar:
@@ -204,13 +206,12 @@ class FrozenBase:
             self.model.reshard()
         return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
 
-    def _budget(self, progress: bool) -> int:
-        """Padded tokens in one forward."""
+    def _near_caches(self) -> int:
+        """Padded tokens of a forward whose states a CPU's caches hold; elsewhere `batch_tokens`."""
         if self.device.type != "cpu" or self.sharded:
             return self.batch_tokens
         size = cast(Tensor, self._lm.get_input_embeddings().weight).shape[1]
-        fits = max(CPU_LEAST_TOKENS, CPU_STATES // size)
-        return min(self.batch_tokens, fits, CPU_PROGRESS_TOKENS if progress else fits)
+        return max(CPU_LEAST_TOKENS, CPU_STATES // size)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[PreTrainedModel]:

@@ -138,14 +138,15 @@ def main() -> None:
     parser.add_argument("--warm_up", type=int, default=2, help="rollouts of each run that are not timed")
     parser.add_argument("--rollouts", type=int, default=20, help="rollouts of each run that are timed")
     parser.add_argument("--bf16", action="store_true", help="autocast to bf16")
-    parser.add_argument("--only", nargs="+", help="contenders whose name has one of these in it")
+    parser.add_argument("--only", nargs="+", help="names of contenders, or parts of them")
     parser.add_argument("--trl", type=Path, default=FOLDER, help="folder for TRL 1.12, made where missing")
     parser.add_argument("--output", type=Path, help="JSON file; a figure is drawn beside it")
     args = parser.parse_args()
     if args.preset == REAL:  # what its recipes say
         args.batch, args.epochs, args.minibatches, args.response_tokens = 64, 2, 2, 24
     known = contenders(args, Path(), Path())
-    chosen = [n for n in known if not args.only or any(part in n for part in args.only)]
+    parts = args.only or [""]
+    chosen = [n for n in known if any(part == n or (part not in known and part in n) for part in parts)]
     if not chosen:
         parser.error(f"--only {' '.join(args.only)} fits none of: {', '.join(known)}.")
 

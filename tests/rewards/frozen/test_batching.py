@@ -61,6 +61,26 @@ def test_scores_do_not_depend_on_the_division():
     assert (base.forwards, alone.forwards) == (2, 4)
 
 
+def test_a_cpu_gets_batches_that_stay_near_its_caches(monkeypatch):
+    model = tiny_model(max_position_embeddings=1024)
+    size = model.config.hidden_size
+    draw = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(97, (3,), generator=draw).tolist() for _ in range(4)]
+    responses = [torch.randint(97, (n,), generator=draw).tolist() for n in (300, 290, 280, 270)]
+    whole = FrozenBase(model)
+    expected = whole.score(prompts, responses)
+    for states, tokens, forwards in ((620 * size, 8192, 2), (1, 8192, 4), (10**9, 8192, 1), (10**9, 700, 2)):
+        monkeypatch.setattr("rewards.frozen.frozen_base.CPU_STATES", states)
+        base = FrozenBase(model, batch_tokens=tokens)
+        for mine, other in zip(base.score(prompts, responses), expected):
+            torch.testing.assert_close(mine.q, other.q, atol=1e-4, rtol=0)
+        assert base.forwards == forwards, (states, tokens)
+    monkeypatch.setattr("rewards.frozen.frozen_base.CPU_STATES", 1)
+    shared = FrozenBase(model)  # a prompt that is shared is not read twice to make batches smaller
+    shared.score([prompts[0] * 60] * 4, [r[:100] for r in responses], share_prompts=True)
+    assert shared.forwards == 1
+
+
 @pytest.fixture
 def bars(monkeypatch):
     """The bars that were shown, as dicts of name, total and updates."""

@@ -71,7 +71,7 @@ def test_the_run_script(script, saved_judge, no_training, tmp_path, capsys, monk
     def run_stage(command, log):
         taken(command, log)
         history = [{"rewards/right_verdict/mean": 0.5, "right_verdict/unparsable": 0.25}, {"train_loss": 0.1}]
-        state = json.dumps({"log_history": history, "global_step": 24})
+        state = json.dumps({"log_history": history, "global_step": 48})
         (tmp_path / runs[-1]["--output_dir"] / "trainer_state.json").write_text(state)
 
     monkeypatch.setattr(script, "run_stage", run_stage)
