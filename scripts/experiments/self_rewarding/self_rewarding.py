@@ -108,10 +108,10 @@ def with_judge(run: ChatRun, args: argparse.Namespace, seed: int) -> ChatRun:
     if run.name not in (FROZEN_REASONS, TRAINED_REASONS):
         return run
     judge = args.model if run.name == FROZEN_REASONS else args.judges / f"grpo_seed{seed}"
-    if not (judge / "config.json").is_file():
+    if judge != args.model and not (judge / "config.json").is_file():
         raise SystemExit(
             f"{judge} holds no model: train the judges with scripts/experiments/trained_judge/train_judge.py, name "
-            f"their folder with --judges, or choose other rows with --runs."
+            "their folder with --judges, or choose other rows with --runs."
         )
     reward = run.rewards[0] | {"model": str(judge), "template": str(args.output / "template.json")}
     return replace(run, rewards=[reward])
@@ -199,6 +199,7 @@ def main(argv: list[str] | None = None) -> None:
         draw_curves({n: [f for f in files if f["name"] == n] for n in RUNS}, RESULTS / "runs.png")
         return
     os.chdir(ROOT)
+    runs = [(seed, with_judge(RUNS[name], args, seed)) for seed, name in product(args.seeds, args.runs)]
     base_file = args.output / "base_judge.json"
     if not base_file.is_file():
         base_file.parent.mkdir(parents=True, exist_ok=True)
@@ -206,10 +207,9 @@ def main(argv: list[str] | None = None) -> None:
         base_file.write_text(json.dumps(found | record(argv=argv)) + "\n", encoding="utf-8")
     (args.output / "template.json").write_text(json.dumps(judge_template()), encoding="utf-8")
     files = [make_base(TASK, seed, args.model, args.output, args.dtype) for seed in args.seeds]
-    for seed, name in tqdm(list(product(args.seeds, args.runs)), desc="runs"):
-        kind = with_judge(RUNS[name], args, seed)
+    for seed, kind in tqdm(runs, desc="runs"):
         run = make_run(kind, TASK, seed, args.rollouts, args.model, args.output, args.dtype, keep=True, sides=SIDES)
-        files.append(judged(run, args.output, args.output / run_label(name, TASK, seed) / "policy"))
+        files.append(judged(run, args.output, args.output / run_label(kind.name, TASK, seed) / "policy"))
     text = table(files, json.loads(base_file.read_text(encoding="utf-8")))
     (args.output / "results.md").write_text(text, encoding="utf-8")
     print(f"{text}\n{args.output}: results.md, and one JSON file a run in runs/")
