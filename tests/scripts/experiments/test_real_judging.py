@@ -2,12 +2,14 @@
 
 import json
 
+import bf16_error
 import numpy as np
 import pytest
 from score_parity import bucket_of, chunks_of, load_reference, ratio, read_chunks
 from tiny_models import ROOT, judge_model, word_tokenizer
 
 from rewards import EndoRM
+from rewards.preferences.comparisons import Comparisons, Group
 from scripts import load_script
 
 RESULTS = ROOT / "scripts/experiments/real_judging/results"
@@ -209,3 +211,24 @@ def test_a_script_without_the_function_says_what_is_wanted(tmp_path):
 def test_a_script_is_loaded_by_its_path(tmp_path):
     (tmp_path / "lengths.py").write_text("def seed_reward(model, tokenizer, prompt, response, **_):\n    return 3.0\n")
     assert load_reference(tmp_path / "lengths.py")(None, None, "p", "r") == 3.0
+
+
+@pytest.mark.slow
+def test_what_bfloat16_changes(model, data, tmp_path):
+    output = tmp_path / "new" / "error.json"
+    bf16_error.main(["--model", model, "--data", data[1], "--limit", "4", "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert result["groups"] == 4
+    assert [(row["way"], row["discount"]) for row in result["rows"]] == [
+        (way, discount) for way in ("bf16_autocast", "bf16_weights") for discount in (1.0, 0.95)
+    ]
+    assert all(0 < row["mean_nats"] <= row["largest_nats"] < 1.0 for row in result["rows"])
+
+
+def test_sides_that_change_by_hand():
+    groups = [Group("0", "p", ["a", "b", "c"]), Group("1", "q", ["d", "e"])]
+    comparisons = Comparisons.build(groups, [(0, 0, 1), (0, 1, 2), (1, 0, 1)], [], [])
+    exact, given = np.array([3.0, 2.0, 1.0, 5.0, 4.0]), np.array([1.5, 2.0, 1.0, 5.0, 4.5])
+    found = bf16_error.compared(comparisons, exact, given)
+    assert (found["largest_nats"], found["mean_nats"]) == (1.5, 0.4)
+    assert (found["changed_side"], found["accuracy_exact"], found["accuracy"]) == pytest.approx((1 / 3, 1, 2 / 3))
