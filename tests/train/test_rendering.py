@@ -290,7 +290,7 @@ def test_a_judge_thinks_only_if_it_is_told_itself():
     tokenizer = FAMILIES["qwen3"].tokenizer()
     template = GenerativeVerifier(None).template
     asked = {"prompt": QUESTION, "response": "3"}
-    question = [{"role": "user", "content": template.text_for(str, **asked)}]
+    question = template.fill_for(str, **asked)
     silent, thinking = (as_trl_applies_it(tokenizer, question, enable_thinking=t) for t in (False, True))
     judge = LocalJudge(model_for(tokenizer), tokenizer)
     judge.lend_variables({"enable_thinking": True})  # the policy's
