@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="evenly spaced rows to use, default all")
     parser.add_argument("--output", type=Path, default=Path("outputs/bf16_error.json"), help="JSON file")
     args = parser.parse_args(argv)
-    made = measurement(vars(args))
+    made = measurement(vars(args) | {"data": Path(args.data).name})
     comparisons = rm_bench.load(args.data, limit=args.limit)
     rows = table(comparisons, sums(args.model, comparisons))
     result = {"groups": len(comparisons.groups), "comparisons": len(comparisons), "rows": rows} | made
