@@ -92,6 +92,14 @@ class FrozenBase:
         return any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in self._lm.parameters())
 
     @property
+    def batch_budget(self) -> int:
+        """Padded tokens in one forward: `batch_tokens`, on a CPU at most those whose states its caches hold."""
+        if self.device.type != "cpu" or self.sharded:
+            return self.batch_tokens
+        size = cast(Tensor, self._lm.get_input_embeddings().weight).shape[1]
+        return min(self.batch_tokens, max(CPU_LEAST_TOKENS, CPU_STATES // size))
+
+    @property
     def generation_eos(self) -> int | list[int] | None:
         """End-token ids that the model's generation config declares."""
         return getattr(getattr(self._lm, "generation_config", None), "eos_token_id", None)
@@ -145,7 +153,7 @@ class FrozenBase:
             budget = min(budget, CPU_PROGRESS_TOKENS)
         shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
         apart = sorted(set(range(len(lengths))).difference(*shared))
-        batches = batches_by_tokens([lengths[i] for i in apart], min(budget, self._near_caches()), forward_tokens)
+        batches = batches_by_tokens([lengths[i] for i in apart], min(budget, self.batch_budget), forward_tokens)
         batches = [[apart[k] for k in batch] for batch in batches]
         first_shared, batches = len(batches), batches + shared
         with tqdm(total=len(lengths), desc="frozen base", unit="response", disable=progress is not True) as bar:
@@ -205,13 +213,6 @@ class FrozenBase:
         if isinstance(self.model, FSDPModule):
             self.model.reshard()
         return q - torch.stack([s.v[1.0][0] for s in scores])[:, None] if scores else q
-
-    def _near_caches(self) -> int:
-        """Padded tokens of a forward whose states a CPU's caches hold; elsewhere `batch_tokens`."""
-        if self.device.type != "cpu" or self.sharded:
-            return self.batch_tokens
-        size = cast(Tensor, self._lm.get_input_embeddings().weight).shape[1]
-        return max(CPU_LEAST_TOKENS, CPU_STATES // size)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[PreTrainedModel]:

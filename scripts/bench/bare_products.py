@@ -77,17 +77,23 @@ class BareProducts:
         return run
 
     def scoring(self, prompts: Sequence[int], responses: Sequence[int], batch_tokens: int) -> Callable[[], None]:
-        """All products of scoring: the layers' in the batches that ours makes, and the head's for the states before
-        each response token and after the last.
+        """All products of scoring: the layers' in batches as the frozen base makes them, and the head's for the states
+        before each response token and after the last.
 
         Args:
             prompts, responses: tokens of each.
+            batch_tokens: padded tokens in one batch, `FrozenBase.batch_budget`.
         """
         lengths = [p + r for p, r in zip(prompts, responses)]
         batches = batches_by_tokens(lengths, batch_tokens)
         runs = [self.forward(len(rows), max(lengths[i] for i in rows)) for rows in batches]
         runs.append(self.head_product(sum(responses) + len(responses)))
-        return lambda: [run() for run in runs] and None
+
+        def run_all() -> None:
+            for run in runs:
+                run()
+
+        return run_all
 
     def _random(self, *shape: int) -> Tensor:
         return torch.randn(shape, device=self.device, dtype=self.dtype)

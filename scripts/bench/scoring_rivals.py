@@ -27,7 +27,7 @@ from rewards.frozen.batching import batches_by_tokens
 from rewards.frozen.lm_head import BLOCKS, head_logits
 
 Ids = Sequence[Sequence[int]]
-BATCH_TOKENS = 8192  # of padded tokens in one forward, of ours and of all that take the states from `response_states`
+BATCH_TOKENS = 8192  # of ours; the limits, and all that take their states from `response_states`, have its batches
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def rivals(
         "ours": Rival(partial(ours, base, prompts, responses, share_prompts), "rewards", base),
         "limit": Rival(partial(limit, *batch), "nothing"),
         "blocked_limit": Rival(partial(limit, *batch, BLOCKS[model.device.type]), "nothing"),
-        "products": Rival(BareProducts(model).scoring(*sizes, BATCH_TOKENS), "nothing"),
+        "products": Rival(BareProducts(model).scoring(*sizes, base.batch_budget), "nothing"),
         "naive": Rival(partial(naive, *batch), "rewards"),
         "per_response_loop": Rival(partial(per_response_loop, *batch), "sums of rewards"),
         "trl_fused_head": Rival(partial(trl_fused_head, *batch), "log-probs"),
@@ -96,7 +96,8 @@ def response_states(model: PreTrainedModel, prompts: Ids, responses: Ids) -> tup
     """(N, H) states before each response token and after the last, N = sum(T_i + 1), and the (N,) tokens taken there,
     0 after the last. The backbone runs in the batches that ours makes."""
     states: list[Tensor] = [None] * len(prompts)
-    for rows in batches_by_tokens([len(p) + len(r) for p, r in zip(prompts, responses)], BATCH_TOKENS):
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
+    for rows in batches_by_tokens(lengths, FrozenBase(model, BATCH_TOKENS).batch_budget):
         ids = padded(model, [prompts[i] for i in rows], [responses[i] for i in rows])
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         for i, row in zip(rows, hidden):

@@ -1,14 +1,14 @@
 """EndoRM against float64 from full logits, and against itself under padding, batching and telescoping."""
 
-import importlib.util
 import math
 
 import pytest
 import torch
-from tiny_models import SHARED, VOCAB_SIZE, tiny_model, tiny_tokenizer
+from tiny_models import VOCAB_SIZE, tiny_model, tiny_tokenizer
 
 from rewards import EndoRM, FrozenBase
 from rewards.endorm import endogenous_rewards, position_weights
+from scripts import published_loop
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14], [20], [30, 31]]
 
@@ -87,17 +87,12 @@ def test_sum_without_discount_telescopes():
 
 
 def test_equals_a_plain_loop_written_by_others():
-    path = SHARED / "reference" / "seed_reward.py"
-    if not path.exists():
-        pytest.skip("needs a published plain loop over tokens, shared/reference beside the repository")
-    spec = importlib.util.spec_from_file_location("seed_reward", path)
-    spec.loader.exec_module(seed := importlib.util.module_from_spec(spec))
-    tokenizer = tiny_tokenizer()
+    seed_reward, tokenizer = published_loop(), tiny_tokenizer()
     for architecture in ("qwen2", "llama", "gpt2", "gemma2"):
         model = tiny_model(architecture)
         rm = EndoRM(FrozenBase(model), tokenizer, discount=0.95, append_eos=False)
         prompts, responses = ["What is 2+2?", "Hi"], ["It is 4, I think.", "Hello"]
-        expected = [seed.seed_reward(model, tokenizer, p, r) for p, r in zip(prompts, responses)]
+        expected = [seed_reward(model, tokenizer, p, r) for p, r in zip(prompts, responses)]
         assert rm.score(prompts, responses) == pytest.approx(expected, abs=1e-3)
 
 

@@ -2,9 +2,12 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
-from tiny_models import ROOT
+import pytest
+from tiny_models import ROOT, SHARED
 
 
 def load_script(name: str) -> ModuleType:
@@ -12,6 +15,18 @@ def load_script(name: str) -> ModuleType:
     (path,) = (ROOT / "scripts").rglob(f"{name}.py")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
+    return _module(path)
+
+
+def published_loop() -> Callable:
+    """The published way to score, seed_reward(model, tokenizer, prompt, response); skips a test where it is absent."""
+    path = SHARED / "reference/seed_reward.py"
+    if not path.exists():
+        pytest.skip("needs the published plain loop over tokens, shared/reference beside the repository")
+    return _module(path).seed_reward
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
     return module

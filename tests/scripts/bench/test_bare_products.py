@@ -25,12 +25,15 @@ def test_as_many_products_as_in_a_forward(architecture):
     assert flops(products.head_product(5)) == flops(lambda: model.lm_head(torch.zeros(5, model.config.hidden_size)))
 
 
-def test_scoring_has_the_batches_of_ours():
+@pytest.mark.parametrize("states", [2**19, 300])  # one batch of all, and batches near a CPU's caches
+def test_scoring_has_the_batches_of_ours(states, monkeypatch):
+    monkeypatch.setattr("rewards.frozen.frozen_base.CPU_STATES", states)
+    monkeypatch.setattr("rewards.frozen.frozen_base.CPU_LEAST_TOKENS", 1)
     model = tiny_model()
     prompts, responses = [[1, 2, 3]] * 4, [[4] * n for n in (9, 2, 9, 3)]
     base = FrozenBase(model)
     base.score(prompts, responses)  # what is checked once is not counted
-    bare = BareProducts(model).scoring([3] * 4, [9, 2, 9, 3], base.batch_tokens)
+    bare = BareProducts(model).scoring([3] * 4, [9, 2, 9, 3], base.batch_budget)
     ours, n = flops(lambda: base.score(prompts, responses)), sum(map(len, responses)) + 4
     assert flops(bare) == ours
     assert flops(BareProducts(model).head_product(n)) < ours

@@ -1,13 +1,14 @@
 """Every rival gives the numbers of a plain float64 computation, and one that cannot run here says why."""
 
-import importlib.util
 import math
 
 import pytest
 import scoring_rivals
 import torch
 from scoring_rivals import deviation, exact, rivals
-from tiny_models import SHARED, tiny_model, tiny_tokenizer
+from tiny_models import tiny_model, tiny_tokenizer
+
+from scripts import published_loop
 
 LENGTHS = [(5, 9), (3, 1), (7, 17), (5, 2)]  # ragged, and one response of a single token
 CPU = torch.device("cpu")
@@ -63,16 +64,12 @@ def test_gives_the_numbers_of_a_plain_computation(name, batch, expected):
 
 def test_the_loop_is_the_published_one():
     """With the published loop's own tokens: no end token, discount 0.95."""
-    path = SHARED / "reference" / "seed_reward.py"
-    if not path.exists():
-        pytest.skip("needs a published plain loop over tokens, shared/reference beside the repository")
-    spec = importlib.util.spec_from_file_location("published", path)
-    spec.loader.exec_module(published := importlib.util.module_from_spec(spec))
+    seed_reward = published_loop()
     model, tokenizer = tiny_model(), tiny_tokenizer()
     texts = [("What is 2+2?", "It is 4, I think."), ("Hi", "Hello")]
     prompts, responses = ([tokenizer(text)["input_ids"] for text in side] for side in zip(*texts))
     given = scoring_rivals.per_response_loop(model, prompts, responses, discount=0.95)
-    assert given == pytest.approx([published.seed_reward(model, tokenizer, p, r) for p, r in texts], abs=1e-4)
+    assert given == pytest.approx([seed_reward(model, tokenizer, p, r) for p, r in texts], abs=1e-4)
 
 
 @pytest.mark.parametrize("discount, floor", [(0.9, 0.0), (0.5, 0.2)])
