@@ -14,7 +14,10 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason=missing()),
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="no real model here: python scripts/get_model.py"),
+    pytest.mark.skipif(
+        not FOLDER.is_dir(),
+        reason="no real model here: python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct",
+    ),
 ]
 QUESTIONS = [(f"What is {a} + {b}? Answer with the number alone.", str(a + b)) for a in (2, 5, 8) for b in (1, 4)]
 TOKENS = 24

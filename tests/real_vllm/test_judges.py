@@ -18,7 +18,10 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason=missing()),
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="no real model here: python scripts/get_model.py"),
+    pytest.mark.skipif(
+        not FOLDER.is_dir(),
+        reason="no real model here: python scripts/get_model.py --output outputs/SmolLM2-135M-Instruct",
+    ),
 ]
 PROMPTS = ["What is 2 + 2?", "What is the capital of France?", "Name a prime number above 10.", "What is 7 * 8?"]
 RESPONSES = ["4", "Berlin", "11 is prime, and it is above 10.", "The answer is \\boxed{56}."]
