@@ -34,7 +34,7 @@ from train.generation.own_problems import HELP as OWN_PROBLEMS_HELP
 from train.generation.vllm_engine import PolicyEngine, in_trainers
 from train.generation.vllm_settings import check_vllm
 from train.heldout import HeldOutMixin
-from train.policy_forward import check_model, check_same_function, switch_off_dropout, use_positions_of_mask
+from train.policy_forward import SHARE_PREFIXES_HELP, PrefixSharing, check_model, check_same_function, prepare_policy
 from train.policy_scores import PolicyScores
 from train.reward_adapter import wrap_rewards
 from train.reward_hosts import lend_models
@@ -58,6 +58,7 @@ class EndoGRPOConfig(GRPOConfig):
     dynamic_sampling: int = field(default=0, metadata={"help": DYNAMIC_SAMPLING_HELP})
     own_problems: str | None = field(default=None, metadata={"help": OWN_PROBLEMS_HELP})
     own_problems_examples: int = field(default=5, metadata={"help": EXAMPLES_HELP})
+    share_prefixes: bool = field(default=True, metadata={"help": SHARE_PREFIXES_HELP})
 
     def __post_init__(self):
         # A launcher that was told to use CPUs, or started several processes where there is nothing else, means CPUs.
@@ -145,6 +146,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
         self.screen_with(reward_funcs)
         self.propose_with(self.eval_dataset)
         self.frozen_base = build_frozen_base(self, frozen_base, frozen_dtype, batch_tokens)
+        self._prefixes = PrefixSharing(self.model, self.frozen_base, args)
         self._lend(reward_funcs, batch_tokens)
         if args.sync_ref_model:
             self._follow_policy(args)
@@ -166,16 +168,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
     def _prepare_policy(self, args: GRPOConfig) -> None:
         fit_fused_head(self.accelerator.device)
         say_once_that_no_reward_applies()
-        use_positions_of_mask(self.model)
-        # TRL's own config leaves dropout on by default; only a config of ours can ask for it
-        if not args.disable_dropout and type(args).disable_dropout:
-            logger.warning(
-                "disable_dropout is false: the log-probabilities of a rollout and of its update are those of random "
-                "networks, so ratio and KL are noisy from the first step. Leave it out unless this is what you study."
-            )
-            self._same_model = False
-        elif (rate := switch_off_dropout(self.model)) > 0:
-            logger.info("Dropout (up to %g) is off while the policy trains; disable_dropout: false keeps it.", rate)
+        self._same_model &= prepare_policy(self.model, args)
         if self.use_vllm:
             self.vllm_generation.stop_at(self.eos_token_ids)
 
@@ -258,7 +251,9 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
         return output
 
     def _generate(self, prompts):
-        generated = super()._generate(prompts)
+        self.frozen_base.check()  # before the first rollout: what it finds wrong is then said at once
+        with self._prefixes.shared(), self.accelerator.autocast():  # within one context weights are cast once
+            generated = super()._generate(prompts)
         prompt_ids, response_ids, tool_mask = generated[:3]
         self.rollout = begin(
             prompt_ids,
@@ -275,7 +270,9 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
         listening: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._policy_scores is not None and self._policy_scores.listens:
             listening = self._policy_scores.listening(input_ids[:, -logits_to_keep:])
-        with listening:
+        # within an outer context of autocast the batches of a rollout share one cast of the weights
+        casts = contextlib.nullcontext() if torch.is_grad_enabled() else self.accelerator.autocast()
+        with listening, self._prefixes.shared(), casts:
             result = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -290,6 +287,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
             alphas=self.alphas,
             temperature=self.temperature,
             hidden=self.wants_hidden,
+            share_prompts=self._prefixes.wanted,
             distribution=self._distribution,
         )
         self.rollout = replace(self.rollout, frozen=scores)

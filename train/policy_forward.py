@@ -7,19 +7,30 @@ padded prompts), refused at the start where it is known (vision models, encoders
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from pathlib import Path
+from typing import cast
 
 import transformers
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from transformers import AutoConfig, ProcessorMixin
+from transformers import AutoConfig, DynamicCache, ProcessorMixin
+from transformers.cache_utils import DynamicLayer
+from trl import GRPOConfig
 
+from rewards import FrozenBase
+from rewards.frozen.prefix_tree import PrefixTree, can_branch, prefix_tree
 from rewards.frozen.wrappers import unwrap
 from train.ppo_math import kl_k3
 
 logger = logging.getLogger(__name__)
+
+SHARE_PREFIXES_HELP = (
+    "Read what the rows of a batch begin with alike (the chat template, a group's prompt) once, when the policy "
+    "generates and in its log-probabilities and updates, where that is faster; it changes numbers by rounding alone."
+)
 
 # settings of modules that make a forward in training mode random: attention_dropout, resid_pdrop, layerdrop,
 # router_jitter_noise, ...
@@ -27,6 +38,8 @@ RANDOM = re.compile(r"drop|jitter")
 # mean k3 (nats a token) up to which two forwards of one function may differ by rounding: in fp32, and where anything
 # is computed in 16 bits (fp32 weights beside bf16 ones were measured at 0.003)
 ROUNDING = {"float32": 1e-4, "half": 0.1}
+CACHE_NAMES = ("cache", "past_key_values")  # what transformers calls keys and values, now and formerly
+MORE_THAN_STATES = ("output_router_logits", "output_hidden_states", "output_attentions")
 MOST = 1.0  # that one token counts for: in 16 bits a mixture of experts may choose another expert for a token or two
 
 
@@ -65,6 +78,26 @@ def check_model(model: str | nn.Module, processing_class, datasets: list, **load
             f"{name} would be trained on images, but the frozen base reads token ids alone, so that rewards and KL "
             "would be wrong. Train it on text: pass its tokenizer as processing_class, and data without image columns."
         )
+
+
+def prepare_policy(model: nn.Module, args: GRPOConfig) -> bool:
+    """Mend what makes a policy differ from the frozen base before it has learned anything: positions of padded
+    prompts, and dropout unless `disable_dropout: false` asks for it.
+
+    Returns:
+        whether the two are now one function.
+    """
+    use_positions_of_mask(model)
+    # TRL's own config leaves dropout on by default; only a config of ours can ask for it
+    if not args.disable_dropout and type(args).disable_dropout:
+        logger.warning(
+            "disable_dropout is false: the log-probabilities of a rollout and of its update are those of random "
+            "networks, so ratio and KL are noisy from the first step. Leave it out unless this is what you study."
+        )
+        return False
+    if (rate := switch_off_dropout(model)) > 0:
+        logger.info("Dropout (up to %g) is off while the policy trains; disable_dropout: false keeps it.", rate)
+    return True
 
 
 def switch_off_dropout(model: nn.Module) -> float:
@@ -117,6 +150,76 @@ def use_positions_of_mask(model: nn.Module) -> None:
         return args, kwargs
 
     lm.register_forward_pre_hook(add_positions, with_kwargs=True)
+
+
+class PrefixSharing:
+    """Has a policy read what the rows of a batch begin with alike only once, as a `PrefixTree`, within `shared()`.
+
+    The tree takes the place of the padded rows where the backbone begins, and its states are laid out as rows again
+    where the backbone ends; so also its keys and values, when a rollout is generated and prompts are read. All around
+    sees the same shapes. Where a tree would not be faster, or the architecture does not allow it, rows stay as they
+    are.
+
+    Args:
+        policy: a causal LM, wrapped by PEFT or sharded or not.
+        frozen_base: tells, once it has scored or checked itself, whether their architecture reads trees right.
+        args: `EndoGRPOConfig`, whose `share_prefixes` may leave all rows as they are, or `trl.GRPOConfig`.
+    """
+
+    def __init__(self, policy: nn.Module, frozen_base: FrozenBase, args: GRPOConfig):
+        self.lm, self.frozen_base = unwrap(policy), frozen_base
+        self.wanted = getattr(args, "share_prefixes", True)
+        # a compiled model has no room for sizes that depend on the data
+        alike = type(self.lm) is type(unwrap(frozen_base.model)) and can_branch(self.lm)
+        self._may = self.wanted and alike and not args.torch_compile
+        self._active = False
+        self._begun: tuple[PrefixTree, DynamicCache | None, DynamicCache | None] | None = None
+        if self._may:
+            self.lm.base_model.register_forward_pre_hook(self._before, with_kwargs=True)
+            self.lm.base_model.register_forward_hook(self._after)
+
+    @contextlib.contextmanager
+    def shared(self):
+        """Within this forwards read trees."""
+        self._active = self._may and self.frozen_base.reads_trees
+        try:
+            yield
+        finally:
+            self._active = False
+
+    def _before(self, module: nn.Module, args: tuple, kwargs: dict):
+        """The backbone's arguments for a tree in place of those for rows; None where rows stay."""
+        self._begun = None
+        ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
+        if not self._active or args or ids is None or mask is None or mask.shape != ids.shape or 1 in ids.shape:
+            return None
+        if any(kwargs.get(name) or getattr(self.lm.config, name, False) for name in MORE_THAN_STATES):
+            return None
+        caches = {name: kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None}
+        if any(type(cache) is not DynamicCache or cache.get_seq_length() for cache in caches.values()):
+            return None
+        if kwargs.get("use_cache") and not caches:
+            return None
+        tree = prefix_tree(ids, mask, self.lm.config.get_text_config().hidden_size)
+        if tree is None:
+            return None
+        own = {name: DynamicCache(config=self.lm.config) for name in caches}
+        self._begun = tree, next(iter(caches.values()), None), next(iter(own.values()), None)
+        return args, kwargs | tree.inputs(self.lm) | own
+
+    def _after(self, module: nn.Module, args: tuple, output):
+        """The states of rows in place of those of a tree, and keys and values in the cache that rows were to fill."""
+        if self._begun is None:
+            return None
+        (tree, cache, own), self._begun = self._begun, None
+        output.last_hidden_state = tree.rows(output.last_hidden_state)
+        if cache is not None and own is not None:
+            for i, layer in enumerate(cast(list[DynamicLayer], own.layers)):
+                both = (cast(Tensor, layer.keys), cast(Tensor, layer.values))
+                keys, values = (tree.rows(x.transpose(1, 2)).transpose(1, 2) for x in both)
+                cache.update(keys, values, i)
+            output[next(name for name in CACHE_NAMES if name in output)] = cache
+        return output
 
 
 def check_same_function(

@@ -4,10 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 # Attention to a cached prompt is slower a token than the causal kind: times fewer tokens from which it is faster.
 WORTH_SHARING = 1.5
+# Attention compares every token of a tree with every other: times fewer costs from which a tree is used.
+WORTH_BRANCHING = 1.25
 # What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
 FORWARD_TOKENS = 256
+
+
+def plan_batches(
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    ways: Sequence[str],
+    budget: int,
+    forward_budget: int,
+    hidden_size: int,
+    forward_tokens: int = FORWARD_TOKENS,
+) -> list[tuple[str, list[int]]]:
+    """Divide rows into forwards, each with the way by which its rows share what they begin with.
+
+    Args:
+        prompts, responses: token ids of each row.
+        ways: those that the model allows, of "tree" (`PrefixTree`) and "prompt" (one cached prompt); a row for which
+            neither is worth while goes "apart".
+        budget: padded tokens of a forward that shares one prompt, which has to hold a group.
+        forward_budget: nodes or padded tokens of the other forwards.
+        hidden_size: of the model.
+        forward_tokens: what one more forward apart costs.
+    """
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
+    rest = list(range(len(lengths)))
+    planned: list[tuple[str, list[int]]] = []
+    for way in ways:
+        some = [prompts[i] for i in rest]
+        if way == "tree":
+            rows = [[*prompt, *responses[i]] for prompt, i in zip(some, rest)]
+            batches = batches_by_prefix(rows, forward_budget, hidden_size)
+        else:
+            batches = batches_by_prompt(some, [lengths[i] for i in rest], budget)
+        planned += [(way, [rest[k] for k in batch]) for batch in batches]
+        rest = sorted(set(rest).difference(*(rows for _, rows in planned)))
+    apart = batches_by_tokens([lengths[i] for i in rest], forward_budget, forward_tokens)
+    return [("apart", [rest[k] for k in batch]) for batch in apart] + planned  # so that the longest rows go first
+
+
+def cost(tokens: int, context: int, hidden_size: int) -> float:
+    """What a forward costs, in tokens of its layers' products. Attention of a token to `context` others, masked or
+    not, adds their number over six hidden sizes: a pair takes products of 2 H numbers, a token those of 12 H^2."""
+    return tokens * (1 + context / (6 * hidden_size))
+
+
+def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: int) -> list[list[int]]:
+    """Group rows that begin alike so that each batch is a `PrefixTree` of at most `budget` nodes, or fewer where
+    attention would cost half of what the layers' products do; rows for which that is not worth while are in none.
+
+    Args:
+        rows: token ids of each row.
+        hidden_size: of the model.
+    """
+    budget = min(budget, 3 * hidden_size)
+    order = sorted(range(len(rows)), key=lambda i: list(rows[i]))
+    found: list[tuple[int, list[int]]] = []  # nodes and rows of each batch
+    last = np.asarray([])
+    for i in order:
+        row = np.asarray(rows[i])
+        new = len(row) - alike(last, row)
+        if found and found[-1][0] + new <= budget:
+            found[-1] = (found[-1][0] + new, [*found[-1][1], i])
+        else:
+            found.append((len(row), [i]))
+        last = row
+    apart = [sum(cost(len(rows[i]), len(rows[i]) // 2, hidden_size) for i in batch) for _, batch in found]
+    branching = [WORTH_BRANCHING * cost(nodes, nodes, hidden_size) for nodes, _ in found]
+    return [batch for (_, batch), one, other in zip(found, branching, apart) if one <= other]
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> int:
+    """How many entries two arrays begin with alike."""
+    length = min(len(one), len(other))
+    differs = one[:length] != other[:length]
+    return int(differs.argmax()) if differs.any() else length
 
 
 def batches_by_prompt(prompts: Sequence[Sequence[int]], lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -23,8 +23,9 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from rewards.frozen.batching import FORWARD_TOKENS, batches_by_prompt, batches_by_tokens
+from rewards.frozen.batching import FORWARD_TOKENS, plan_batches
 from rewards.frozen.lm_head import HeadStatistics, LogitRule, head_logits, head_statistics, materialize
+from rewards.frozen.prefix_tree import can_branch, prefix_tree, reads_trees
 from rewards.frozen.shared_prompt import can_share, shared_prompt
 from rewards.frozen.token_scores import TokenScores, split_statistics
 from rewards.frozen.wrappers import unwrap, unwrap_parallel
@@ -77,6 +78,7 @@ class FrozenBase:
         self.adapter = adapter
         self.adapter_off = not online and hasattr(unwrap_parallel(self.model), "disable_adapter")
         self._head_checked = False  # at the first score: a policy is sharded only once training starts
+        self.reads_trees = False  # whether rows can be read as a `PrefixTree`, known from that check on
         if not self.adapter_off and not online:
             self.model.requires_grad_(False)
             self.model.eval()
@@ -126,9 +128,10 @@ class FrozenBase:
             hidden: also return the last hidden states.
             progress: show a progress bar, of responses; or a function that is called with how many each batch has
                 scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
-            share_prompts: responses to the same prompt share one forward over it, whose keys and values they attend
-                to, wherever that spares a third of their tokens or more (see `batching.WORTH_SHARING`). A model that
-                remembers a prompt in another way than by keys and values scores them apart.
+            share_prompts: what rows begin with alike, a prompt or the beginning of a chat template, goes through the
+                backbone once where that is faster: as a `PrefixTree`, or, if long, as one prompt whose keys and values
+                its responses attend to. A model that remembers what it read in another way than by keys and values
+                scores rows apart. Scores differ by rounding.
             distribution: also entropies and self-certainties; the head's product is then made twice.
 
         Returns:
@@ -140,38 +143,34 @@ class FrozenBase:
                 gives, so that rewards would be wrong.
         """
         self._check_input(prompt_ids, response_ids)
-        if not self._head_checked:
-            self._check_head()
-            self._head_checked = True
+        self.check()
         found: dict[int, TokenScores] = {}  # by row, since batches come in an order of their own
-        lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids)]
-        # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
-        share_prompts = share_prompts and not self.sharded and can_share(self._lm)
-        forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
         budget = self.batch_tokens
         if progress and self.device.type == "cpu" and not self.sharded:
             budget = min(budget, CPU_PROGRESS_TOKENS)
-        shared = batches_by_prompt(prompt_ids, lengths, budget) if share_prompts else []
-        apart = sorted(set(range(len(lengths))).difference(*shared))
-        batches = batches_by_tokens([lengths[i] for i in apart], min(budget, self.batch_budget), forward_tokens)
-        batches = [[apart[k] for k in batch] for batch in batches]
-        first_shared, batches = len(batches), batches + shared
-        with tqdm(total=len(lengths), desc="frozen base", unit="response", disable=progress is not True) as bar:
+        # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
+        batches = plan_batches(
+            prompt_ids,
+            response_ids,
+            ["tree"] * self.reads_trees + ["prompt"] * can_share(self._lm)
+            if share_prompts and not self.sharded
+            else [],
+            budget,
+            min(budget, self.batch_budget),
+            self._lm.config.get_text_config().hidden_size,
+            self.batch_tokens if self.sharded else FORWARD_TOKENS,
+        )
+        with tqdm(total=len(prompt_ids), desc="frozen base", unit="response", disable=progress is not True) as bar:
             done = progress if callable(progress) else bar.update
             for number in range(self._agree_on_rounds(len(batches))):
                 # a process that has run out of work still takes part in the gathering of weights
-                rows = batches[number] if number < len(batches) else []
+                way, rows = batches[number] if number < len(batches) else ("apart", [])
                 prompts, responses = [prompt_ids[i] for i in rows] or [[0]], [response_ids[i] for i in rows] or [[0]]
-                states: Tensor | None
-                states, statistics = self._forward(
-                    prompts, responses, (temperature, *alphas), number >= first_shared, distribution
-                )
+                states, statistics = self._forward(prompts, responses, (temperature, *alphas), way, distribution)
                 if not rows:
                     continue
-                lengths = [len(r) for r in responses]
-                states = states if hidden else None
-                for i, scores in zip(rows, split_statistics(statistics, lengths, alphas, temperature, states, self)):
-                    found[i] = scores
+                lengths, kept = [len(r) for r in responses], states if hidden else None
+                found |= zip(rows, split_statistics(statistics, lengths, alphas, temperature, kept, self))
                 done(len(rows))
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # FSDP2 keeps the root's weights whole after a forward, waiting for a backward
@@ -248,17 +247,16 @@ class FrozenBase:
         return self.score(prompts, responses, **kw)
 
     def _forward(
-        self, prompts, responses, temperatures, shared=False, distribution=False
+        self, prompts, responses, temperatures, way="apart", distribution=False
     ) -> tuple[Tensor, HeadStatistics]:
         """One forward of one batch. Returns all N = sum(T_i + 1) states (N, H), and the head's statistics of them.
 
-        `shared`: all prompts are the same one; then what is padded and stacked below begins with its last token.
+        `way`: of `plan_batches`. With "prompt" what is padded and stacked below begins with the prompt's last token.
         """
         self.forwards += 1
-        prefix = prompts[0][:-1] if shared else []
+        prefix = prompts[0][:-1] if way == "prompt" else []
         prompts = [p[len(prefix) :] for p in prompts]
         lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
-        self.tokens += len(prefix) + sum(lengths)
         # Padding on the right of a causal model cannot be seen by the tokens before it: no mask, no position ids,
         # and so attention's fast causal path for every row.
         ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
@@ -277,11 +275,16 @@ class FrozenBase:
             )
         ids, is_state, actions = (x.to(self.device) for x in (ids, is_state, actions))
         prefix = torch.tensor([prefix], dtype=torch.long, device=self.device)
+        real = torch.arange(ids.shape[1], device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+        tree = prefix_tree(ids, real) if way == "tree" else None
+        self.tokens += prefix.shape[1] + (sum(lengths) if tree is None else len(tree.ids))
 
         def run():
+            inputs = {"input_ids": ids} if tree is None else tree.inputs(self._lm)
             cache = shared_prompt(self._lm, prefix, len(ids)) if prefix.shape[1] else {}
             # held by no name, so that the states of prompts and padding are gone before the head's blocks come
-            states = self._lm.base_model(input_ids=ids, use_cache=bool(cache), **cache).last_hidden_state[is_state]
+            states = self._lm.base_model(**inputs, use_cache=bool(cache), **cache).last_hidden_state
+            states = states[is_state] if tree is None else states[0, tree.place[is_state]]
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 return states, head_statistics(
@@ -318,6 +321,17 @@ class FrozenBase:
             inner.train(was_training)
         return results[0]
 
+    def check(self) -> None:
+        """Try once, on short texts, whether the model is one that can be scored, and what it allows; `score` begins
+        with it. All processes have to call it where weights are sharded.
+
+        Raises:
+            ValueError: its logits are not what its head gives, or tokens see those after them.
+        """
+        if not self._head_checked:
+            self._check_head()
+            self._head_checked = True
+
     @torch.no_grad()
     def _check_head(self) -> None:
         """The head's logits, as we compute them, must be the model's own: architectures differ in scaling, caps and
@@ -334,6 +348,7 @@ class FrozenBase:
             head = self._lm.get_output_embeddings()
             with materialize(head.weight, head.bias) as (weight, bias):
                 ours = self.logit_rule(head_logits(states.flatten(0, 1), weight, bias)).view(*ids.shape, -1)
+            self.reads_trees = can_branch(self._lm) and reads_trees(self._lm, ids, states)
             return ours, type(self._lm).forward(self._lm, input_ids=ids, use_cache=False).logits
 
         ours, theirs = self._inside_forward(both, ids)

@@ -4,11 +4,12 @@
     python scripts/bench/bench_step.py --preset capitals --rollouts 2 --warm_up 1               # the real demo
     python scripts/bench/bench_step.py --preset tiny --batch 16 --prompt_tokens 64 --response_tokens 32
 
-Contenders: our PPO and GRPO, with all weights and with LoRA; TRL's GRPOTrainer with a reward model as large as the
-policy; PPOTrainer of TRL 1.12, the last that had one, with the same reward model and with EndoRM as reward model.
-Same model, prompts, lengths, epochs and minibatches. Every contender is a process of its own, several times over, in
-an order that changes from round to round. TRL 1.12 is put into a folder beside this environment, all else is shared;
-in the real demo it has no part. Every round also times the bare matrix products of each phase, its limit.
+Contenders: our PPO (one response a prompt, or 8) and GRPO, with all weights and with LoRA, and with what rows begin
+with alike read apart; TRL's GRPOTrainer with a reward model as large as the policy; PPOTrainer of TRL 1.12, the last
+that had one, with the same reward model and with EndoRM as reward model. Same model, prompts, lengths, epochs and
+minibatches. Every contender is a process of its own, several times over, in an order that changes from round to round.
+TRL 1.12 is put into a folder beside this environment, all else is shared; in the real demo it has no part. Every round
+also times the bare matrix products of each phase for rows that are read apart, its limit.
 """
 
 import argparse
@@ -67,6 +68,9 @@ def contenders(args, folder: Path, data: Path) -> dict[str, list[str]]:
         "ours: PPO, LoRA": [*ppo, *LORA],
         "ours: GRPO": grpo,
         "ours: GRPO, LoRA": [*grpo, *LORA],
+        "ours: PPO, 8 responses a prompt": [*ppo, "--num_generations", "8"],
+        "ours: PPO, beginnings apart": [*ppo, "--share_prefixes", "false"],
+        "ours: GRPO, beginnings apart": [*grpo, "--share_prefixes", "false"],
         "TRL GRPO + reward model": [*grpo, "--plain_trl"],
         "TRL 1.12 PPO + reward model": [*old, "--reward", "model"],
         "TRL 1.12 PPO + EndoRM": [*old, "--reward", "endorm"],
@@ -113,8 +117,9 @@ def summary(results: list[dict], batch: int) -> dict:
         "seconds": {phase: round(statistics.median(x), 5) for phase, x in phases.items()} | {"whole": round(whole, 5)},
         "rollout_seconds": rollouts,
         "samples_per_second": round(batch / whole, 2),
-        "tokens": results[0].get("mean prompt and response tokens"),
+        "mean prompt and response tokens": results[0].get("mean prompt and response tokens"),
         "passes": results[0]["passes"],
+        "tokens_read": results[0].get("tokens_read", {}),
         "model_bytes": results[0]["model_bytes"],
         "peak_bytes": results[0]["peak_bytes"] and statistics.median(r["peak_bytes"] for r in results),
     }

@@ -35,13 +35,14 @@ def step_table(result: dict) -> str:
     contenders = result["contenders"]
     first = next(iter(contenders.values()))
     shown = [p for p in parts(first["seconds"]) if any(parts(c["seconds"])[p] for c in contenders.values())]
-    head = ["contender", "samples/s", "of the first", "passes of a response", "models, MiB", "peak, MiB"]
+    head = ["contender", "samples/s", "of the first", "passes of a response", "tokens read for it"]
+    head += ["models, MiB", "peak, MiB"]
     rows = []
     for name, c in contenders.items():
-        passes = ", ".join(f"{network} {n:g}" for network, n in c["passes"].items())
+        passes, read = (", ".join(f"{k} {n:g}" for k, n in c.get(x, {}).items()) for x in ("passes", "tokens_read"))
         peak = "" if c["peak_bytes"] is None else f"{c['peak_bytes'] / MIB:.0f}"
         ratio = c["samples_per_second"] / first["samples_per_second"]
-        cells = [name, f"{c['samples_per_second']:.3g}", f"{ratio:.2f}", passes]
+        cells = [name, f"{c['samples_per_second']:.3g}", f"{ratio:.2f}", passes, read]
         cells += [f"{c['model_bytes']['all'] / MIB:.2f}", peak]
         rows.append([*cells, *(f"{1000 * parts(c['seconds'])[p]:.1f}" for p in shown)])
     table = markdown_table([*head, *(f"{p}, ms" for p in shown)], rows)

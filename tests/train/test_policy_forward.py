@@ -21,8 +21,9 @@ from transformers import (
 from trl import GRPOConfig
 
 from rewards import EndoRM, FrozenBase
+from rewards.frozen.wrappers import unwrap
 from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
-from train.policy_forward import check_same_function, switch_off_dropout
+from train.policy_forward import PrefixSharing, check_same_function, switch_off_dropout
 from train.ppo_trainer import PPOConfig, PPOTrainer
 
 SIZES = {
@@ -204,6 +205,74 @@ def test_trls_own_config_asks_for_nothing(tmp_path):
     trainer = EndoGRPOTrainer(model_of("qwen2", RATE), [EndoRM()], args, **kwargs)
     trainer.train()
     assert abs(history(trainer, "kl/k3")[0]) < 1e-4
+
+
+# ---------------------------------------------------------------------- beginnings that rows share
+
+ALIKE = Dataset.from_dict({"prompt": [f"We ask you this: {end}" for end in ("a", "bcd", "ef" * 4, "g")] * 4})
+
+
+def tokens_read(model) -> list[int]:
+    """How many tokens, padding included, each forward of a policy puts through its first layer."""
+    sizes = []
+    unwrap(model).model.layers[0].register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[:2].numel()))
+    return sizes
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "checkpointing", "bf16"])
+@pytest.mark.parametrize("config", [PPOConfig, EndoGRPOConfig])
+def test_beginnings_read_once_change_a_training_by_rounding_alone(config, kind, tmp_path):
+    changes = {"num_generations": 4, "max_steps": 4, "temperature": 0.8, "bf16": kind == "bf16", "use_cpu": True}
+    changes |= {"gradient_checkpointing": kind == "checkpointing"}
+    found, sizes = [], []
+    for share in (True, False):
+        kwargs = {"train_dataset": ALIKE, "processing_class": tiny_tokenizer()}
+        if kind == "lora":
+            kwargs["peft_config"] = LoraConfig(r=4, target_modules="all-linear")
+        args = config(str(tmp_path / str(share)), **(COMMON | changes | {"share_prefixes": share}))
+        trainer_class = PPOTrainer if config is PPOConfig else EndoGRPOTrainer
+        trainer = trainer_class(model_of("qwen2"), [EndoRM()], args, **kwargs)
+        sizes.append(tokens_read(trainer.model))
+        trainer.train()
+        found.append(trainer)
+    assert sum(sizes[0]) < 0.7 * sum(sizes[1])
+    keys = ("loss", "reward", "kl/k3", "entropy", "grad_norm", "completions/mean_length")
+    tolerance = {"rel": 0.1, "abs": 0.05} if kind == "bf16" else {"rel": 1e-3, "abs": 1e-5}
+    steps = 1 if kind == "bf16" else 4  # a rounded weight soon draws another token
+    for key in keys:
+        assert history(found[0], key)[:steps] == pytest.approx(history(found[1], key)[:steps], **tolerance), key
+
+
+def test_prompts_read_as_a_tree_leave_the_cache_that_rows_leave():
+    model = model_of("llama").eval()
+    frozen_base = FrozenBase(model, online=True)
+    frozen_base.check()
+    sharing = PrefixSharing(model, frozen_base, GRPOConfig(report_to="none", bf16=False))
+    rows = [[5, 6, 7, 8, 9, 10, end] for end in (11, 12, 13)] + [[5, 6, 7]]
+    ids = torch.tensor([[0] * (7 - len(row)) + row for row in rows])
+    mask = (ids > 0).long()
+    settings = {"attention_mask": mask, "max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    settings |= {"output_logits": True, "return_dict_in_generate": True}
+    sizes = tokens_read(model)
+    apart = model.generate(ids, **settings)
+    with sharing.shared():
+        together = model.generate(ids, **settings)
+    assert sizes == [28, *[4] * 5, 9, *[4] * 5]
+    assert torch.equal(apart.sequences, together.sequences)
+    for one, other in zip(apart.logits, together.logits):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    real = torch.cat([mask, mask.new_ones(4, 5)], dim=1).bool()[:, None, :, None]
+    one, other = apart.past_key_values.layers[1], together.past_key_values.layers[1]
+    torch.testing.assert_close(one.values * real, other.values * real, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_policy_whose_kind_gets_trees_wrong_reads_rows(found, saved_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("rewards.frozen.frozen_base.reads_trees", lambda *_: found)
+    trainer = ppo(saved_model, tmp_path, trainer_kwargs={"train_dataset": ALIKE}, max_steps=1)
+    sizes = tokens_read(trainer.model)
+    trainer.train()
+    assert (max(sizes) > 100) is not found
 
 
 # ---------------------------------------------------------------------- refused

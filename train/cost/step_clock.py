@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +24,8 @@ class StepClock(TrainerCallback):
     """Seconds by phase and passes through networks of the rollouts after those that warm up.
 
     A pass is one response's way through a network: a forward over half of a rollout's responses counts one half. The
-    many small forwards of generation are not counted, they are in its seconds.
+    tokens that a network reads, padding included, are fewer where responses share what they begin with. The many small
+    forwards of generation are not counted, they are in its seconds.
 
     Args:
         updates: optimizer steps (`on_step_end`) a rollout.
@@ -34,10 +36,11 @@ class StepClock(TrainerCallback):
         self.updates, self.warm_up = updates, warm_up
         self.seconds: dict[str, float] = defaultdict(float)  # of all timed rollouts together
         self.rows: dict[str, int] = defaultdict(int)  # through each network
+        self.tokens: dict[str, int] = defaultdict(int)  # read by each
         self.rollouts: list[float] = []  # seconds of each timed rollout
         self._running: list[str] = []
         self._start = 0.0
-        self._timed: tuple[dict[str, float], dict[str, int]] = {}, {}
+        self._timed: tuple[dict[str, float], dict[str, int], dict[str, int]] = {}, {}, {}
 
     @staticmethod
     def now() -> float:
@@ -64,17 +67,24 @@ class StepClock(TrainerCallback):
 
         setattr(owner, name, timed)
 
-    def count(self, network: nn.Module, name: str) -> None:
-        """Count the rows that pass through `network`, a model of transformers or PEFT. With its adapter switched off
-        it is another network, which serves as reference."""
+    def count(self, network: Any, name: str) -> None:
+        """Count the rows that pass through `network`, a model of transformers or PEFT, and the tokens that it reads.
+        With its adapter switched off it is another network, which serves as reference."""
 
-        def hook(module, args, kwargs):
+        def named() -> str:
+            off = any(getattr(m, "disable_adapters", False) is True for m in network.modules())
+            return f"{name}, adapter off" if off else name
+
+        def count_rows(module, args, kwargs):
             if GENERATION not in self._running:
-                off = any(getattr(m, "disable_adapters", False) is True for m in module.modules())
-                ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-                self.rows[f"{name}, adapter off" if off else name] += len(ids)
+                self.rows[named()] += len(kwargs["input_ids"] if "input_ids" in kwargs else args[0])
 
-        network.register_forward_pre_hook(hook, with_kwargs=True)
+        def count_tokens(module, args):
+            if GENERATION not in self._running:
+                self.tokens[named()] += args[0].numel()
+
+        network.register_forward_pre_hook(count_rows, with_kwargs=True)
+        network.get_input_embeddings().register_forward_pre_hook(count_tokens)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._start = self.now()  # of the first rollout, where none warms up
@@ -87,14 +97,16 @@ class StepClock(TrainerCallback):
         if rollout == self.warm_up:
             self.seconds.clear()
             self.rows.clear()
+            self.tokens.clear()
         elif rollout > self.warm_up:
             self.rollouts.append(now - self._start)
-            self._timed = dict(self.seconds), dict(self.rows)  # what comes after the last step is nobody's
+            # what comes after the last step is nobody's
+            self._timed = dict(self.seconds), dict(self.rows), dict(self.tokens)
         self._start = now
 
     def results(self, responses: int) -> dict:
         """Per rollout of `responses` responses: the seconds of each phase, of the whole and of each rollout, samples a
-        second, and passes of each response through each network.
+        second, passes of each response through each network, and the tokens that each read for a response.
 
         Raises:
             ValueError: no rollout was timed.
@@ -102,13 +114,14 @@ class StepClock(TrainerCallback):
         if not (n := len(self.rollouts)):
             least = self.updates * (self.warm_up + 1)
             raise ValueError(f"No rollout was timed: train for at least {least} steps, or warm up with fewer.")
-        timed, rows_through = self._timed
+        timed, rows_through, tokens = self._timed
         seconds = {phase: round(s / n, 5) for phase, s in timed.items()} | {"whole": sum(self.rollouts) / n}
         return {
             "seconds": seconds,
             "rollout_seconds": [round(s, 5) for s in self.rollouts],
             "samples_per_second": round(responses / seconds["whole"], 2),
             "passes": {name: rows / n / responses for name, rows in rows_through.items()},
+            "tokens_read": {name: round(read / n / responses, 1) for name, read in tokens.items()},
         }
 
 

@@ -1,11 +1,12 @@
 """The batches of the frozen base: all rows, within the budget, at the least cost that any division has."""
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_model
 
 from rewards import FrozenBase
-from rewards.frozen.batching import FORWARD_TOKENS, batches_by_tokens
+from rewards.frozen.batching import FORWARD_TOKENS, alike, batches_by_prefix, batches_by_tokens, plan_batches
 from rewards.frozen.frozen_base import CPU_PROGRESS_TOKENS
 from rewards.frozen.score_cache import ScoreCache
 
@@ -138,3 +139,52 @@ def test_a_cache_shows_one_bar_of_its_own(bars, saved_model, tmp_path):
     cache.score(None, *texts)  # nothing is missing: no bar of nothing
     ScoreCache(tmp_path / "other", saved_model).score(lambda: base, *texts, progress=False)
     assert len(bars) == 1
+
+
+def rows_of(draw, groups):
+    """Prompts of one template, each with some responses: (prompts, responses)."""
+    template = torch.randint(3, 90, (30,), generator=draw).tolist()
+    prompts, responses = [], []
+    for length, count in groups:
+        prompt = template + torch.randint(3, 90, (length,), generator=draw).tolist()
+        for _ in range(count):
+            prompts.append(prompt)
+            responses.append(torch.randint(3, 90, (int(torch.randint(1, 12, (1,), generator=draw)),)).tolist())
+    return prompts, responses
+
+
+@pytest.mark.parametrize("ways", [[], ["tree"], ["prompt"], ["tree", "prompt"]])
+def test_a_plan_has_every_row_once_within_its_budget(ways):
+    prompts, responses = rows_of(torch.Generator().manual_seed(0), [(5, 1), (9, 4), (150, 5), (3, 2), (90, 1)])
+    plan = plan_batches(prompts, responses, ways, budget=512, forward_budget=220, hidden_size=64)
+    assert sorted(i for _, rows in plan for i in rows) == list(range(len(prompts)))
+    assert {way for way, _ in plan} <= {"apart", *ways}
+    for way, rows in plan:
+        together = [prompts[i] + responses[i] for i in rows]
+        beginnings = {tuple(row[: k + 1]) for row in together for k in range(len(row))}
+        if way == "tree":
+            assert len(beginnings) <= min(220, 3 * 64)
+            assert 1.25 * len(beginnings) < sum(map(len, together))
+        if way == "prompt":
+            assert len({tuple(prompts[i]) for i in rows}) == 1
+
+
+def test_short_prompts_make_trees_and_a_long_one_that_a_group_shares_is_cached():
+    prompts, responses = rows_of(torch.Generator().manual_seed(0), [(5, 1), (9, 4), (250, 5), (3, 2), (4, 1)])
+    plan = plan_batches(prompts, responses, ["tree", "prompt"], budget=512, forward_budget=220, hidden_size=64)
+    assert [(way, sorted(rows)) for way, rows in plan if way == "prompt"] == [("prompt", list(range(5, 10)))]
+    assert sorted(i for way, rows in plan for i in rows if way == "tree") == [0, 1, 2, 3, 4, 10, 11, 12]
+
+
+def test_rows_that_begin_in_no_way_alike_go_apart():
+    rows = [[i] * 20 for i in range(3, 9)]
+    assert {way for way, _ in plan_batches(rows, rows, ["tree", "prompt"], 512, 512, 64)} == {"apart"}
+    assert batches_by_prefix(rows, 512, 64) == []
+    assert plan_batches([], [], ["tree", "prompt"], 512, 512, 64) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"), [([1, 2, 3], [1, 2, 4], 2), ([1, 2], [1, 2, 3], 2), ([], [1], 0), ([2], [1], 0)]
+)
+def test_how_many_entries_begin_alike(one, other, expected):
+    assert alike(np.asarray(one), np.asarray(other)) == expected

@@ -65,8 +65,11 @@ def test_responses_that_share_a_prompts_forward_score_the_same(architecture):
     tokens = base.tokens
     shared = base.score(*zip(*rows), alphas=(0.7, 1.0), temperature=0.5, hidden=True, share_prompts=True)
     assert tokens == sum(len(p) + len(r) for p, r in rows)
-    # only the long prompt is worth it; its last token goes with each response, whose first state it is
-    assert tokens - (base.tokens - tokens) == (4 - 1) * (len(prompts[0]) - 1)
+    spared = tokens - (base.tokens - tokens)
+    if architecture == "gemma2":  # a window: one cached prompt, whose last token goes with each response
+        assert spared == (4 - 1) * (len(prompts[0]) - 1)
+    else:  # trees, which share the short prompts and what responses begin with too
+        assert spared > (4 - 1) * len(prompts[0])
     for a, b in zip(apart, shared):
         for x, y in ((a.log_probs, b.log_probs), (a.q, b.q), (a.v[0.7], b.v[0.7]), (a.v[1.0], b.v[1.0])):
             torch.testing.assert_close(x, y, atol=1e-4, rtol=0)

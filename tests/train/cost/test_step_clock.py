@@ -33,12 +33,26 @@ def owner(now, **seconds):
     return SimpleNamespace(**{name: takes(s) for name, s in seconds.items()})
 
 
+class Network(nn.Module):
+    """Reads all that it is given, and gives it back."""
+
+    def __init__(self):
+        super().__init__()
+        self.embeddings = nn.Identity()
+
+    def get_input_embeddings(self):
+        return self.embeddings
+
+    def forward(self, ids):
+        return self.embeddings(ids)
+
+
 def step(clock, number):
     clock.on_step_end(None, SimpleNamespace(global_step=number), None)
 
 
 def test_seconds_and_passes_are_means_over_the_rollouts_after_the_warm_up(now):
-    clock, made, network = StepClock(updates=2, warm_up=2), owner(now, generate=8, forward=1), nn.Identity()
+    clock, made, network = StepClock(updates=2, warm_up=2), owner(now, generate=8, forward=1), Network()
     clock.time(made, "generate", GENERATION)
     clock.time(made, "forward", "critic")
     clock.count(network, "policy")
@@ -46,7 +60,7 @@ def test_seconds_and_passes_are_means_over_the_rollouts_after_the_warm_up(now):
         made.generate()
         for _ in range(calls):
             made.forward()
-            network(torch.zeros(4, 1))
+            network(torch.zeros(4, 6))
         step(clock, 2 * rollout + 1)
         now[0] += rest
         step(clock, 2 * rollout + 2)
@@ -57,6 +71,7 @@ def test_seconds_and_passes_are_means_over_the_rollouts_after_the_warm_up(now):
         "rollout_seconds": [13, 13, 16],
         "samples_per_second": round(8 / 14, 2),
         "passes": {"policy": 2 * 4 / 8},
+        "tokens_read": {"policy": 2 * 4 * 6 / 8},
     }
 
 
@@ -108,7 +123,7 @@ def test_an_error_ends_its_phase(now):
     with pytest.raises(RuntimeError, match="out of memory"):
         made.generate()
     assert clock.seconds == {GENERATION: 3}
-    network = nn.Identity()
+    network = Network()
     clock.count(network, "policy")
     network(torch.zeros(5, 1))  # generation is over, so this one counts
     assert clock.rows == {"policy": 5}
@@ -128,6 +143,7 @@ def test_rows_are_counted_outside_of_generation_and_apart_with_the_adapter_off()
             model(input_ids=ids[:2])
         model(input_ids=ids[:2])
     assert clock.rows == {"policy": 3 + 1 + 2, "policy, adapter off": 2}
+    assert clock.tokens == {"policy": 12, "policy, adapter off": 4}
 
 
 def test_time_is_read_once_the_device_is_done(monkeypatch):
