@@ -22,7 +22,7 @@ from train.cost.memory import GIB, make_plan, read_shape
 from train.cost.shapes import PRESETS, write_inputs
 from train.cost.step_clock import GENERATION, StepClock, model_bytes
 from train.cost.stopwatch import measurement, peak_memory
-from train.grpo_trainer import EndoGRPOTrainer
+from train.grpo_trainer import EndoGRPOConfig, EndoGRPOTrainer
 from train.ppo_trainer import PPOConfig, PPOTrainer
 from train.prompts import DataArguments, load_prompts
 from train.recipe import RecipeArguments, parse_recipe, read_recipe
@@ -64,7 +64,8 @@ def read_fields(own: argparse.Namespace, given: list[str], ppo: bool, scratch: s
         sys.argv += ["--max_prompt_length", str(8 * own.prompt_tokens), "--prompt_format", "text"]
         sys.argv += ["--eos_token", "<|endoftext|>"]
     sys.argv += given
-    types = (PPOConfig if ppo else GRPOConfig, ModelConfig, DataArguments, RewardArguments, WatchArguments)
+    config = PPOConfig if ppo else GRPOConfig if own.plain_trl else EndoGRPOConfig
+    types = (config, ModelConfig, DataArguments, RewardArguments, WatchArguments)
     args, model, data, reward, *_ = parse_recipe(*types, RecipeArguments)
     args.eval_strategy = "no"
     if own.preset != "recipe":

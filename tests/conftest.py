@@ -2,11 +2,15 @@
 
 import gc
 import json
+import sys
 
+import preloaded
 import pytest
 import torch
+from launching import python
 from tiny_models import PROBLEMS, judge_model, tiny_model, tiny_tokenizer, word_tokenizer
 
+from rewards.reporting import stages
 from train.tasks.rehearsal_model import make_rehearsal_model
 
 
@@ -24,6 +28,21 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def copies(monkeypatch):
+    """Every Python that the code under test starts, and those that they start, are copies of a preloaded one."""
+    monkeypatch.setattr(sys, "executable", python())
+    for name, value in (preloaded.variables() | {preloaded.CHILDREN: python()}).items():
+        monkeypatch.setenv(name, value)
+    launches = (stages.LAUNCH, stages.LAUNCH_ONE)
+    before = [list(words) for words in launches]
+    for words in launches:
+        words[0] = python()
+    yield
+    for words, old in zip(launches, before):
+        words[:] = old
 
 
 @pytest.fixture(scope="session")

@@ -159,24 +159,24 @@ class CriticLearner:
         keys = torch.arange(len(returns), device=returns.device) if keys is None else keys
         epochs = torch.arange(self.epochs, device=returns.device)[:, None]
         batch_of = scramble(keys + epochs).remainder(self.minibatches)  # (epochs, N)
-        sizes = [[(row == number).sum() for number in range(self.minibatches)] for row in batch_of]
-        sizes = self.reduce_sum(torch.tensor(sizes, device=returns.device)).tolist()
+        sizes = torch.stack([(batch_of == number).sum(dim=1) for number in range(self.minibatches)], dim=1)
+        own, everywhere = torch.stack([sizes, self.reduce_sum(sizes.clone())]).tolist()
+        order = batch_of.argsort(dim=1, stable=True)  # minibatch after minibatch, each in the states' order
         totals = []
         for epoch in range(self.epochs):
-            for number in range(self.minibatches):
-                if sizes[epoch][number] == 0:
+            for rows, n in zip(order[epoch].split(own[epoch]), everywhere[epoch]):
+                if n == 0:
                     continue  # on every process: a step would be made of momentum alone
-                rows = (batch_of[epoch] == number).nonzero()[:, 0]
                 with torch.enable_grad():
                     values = self.critic(hidden[rows], soft_values[rows])
                     numbers = (values / scale, old_values[rows] / scale, returns[rows] / scale)
                     losses, clipped = value_loss(*numbers, self.clip_range)
                     losses.sum().backward()
-                self._step(sizes[epoch][number])
+                self._step(n)
                 totals.append(torch.stack([losses.detach() * scale**2, clipped]).sum(dim=1))
         count = totals[0].new_tensor([self.epochs * len(returns)])
-        loss, clipped, n = self.reduce_sum(torch.cat([torch.stack(totals).sum(dim=0), count])).tolist()
-        return {"critic/loss": loss / max(n, 1), "critic/clip_fraction": clipped / max(n, 1)}
+        loss, clipped, states = self.reduce_sum(torch.cat([torch.stack(totals).sum(dim=0), count])).tolist()
+        return {"critic/loss": loss / max(states, 1), "critic/clip_fraction": clipped / max(states, 1)}
 
     def _step(self, n: int) -> None:
         """One step on the gradients of a minibatch of n states, those of all processes."""

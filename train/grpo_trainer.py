@@ -281,12 +281,13 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
         return result
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        half = self.accelerator.mixed_precision == "bf16"
         scores = self.frozen_base.score(
             self.rollout.prompt_ids,
             self.rollout.response_ids,
             alphas=self.alphas,
             temperature=self.temperature,
-            hidden=self.wants_hidden,
+            hidden=torch.bfloat16 if self.wants_hidden and half else self.wants_hidden,  # features of a whole rollout
             share_prompts=self._prefixes.wanted,
             distribution=self._distribution,
         )

@@ -238,7 +238,7 @@ class PPOTrainer(EndoGRPOTrainer):
             self._metrics["train"][name].append(value)
 
     def _log_token_rewards(self, rollout: Rollout, rewards: Tensor) -> None:
-        mask, log = rollout.mask, self._metrics[rollout.mode]
+        mask = rollout.mask
         ones = torch.ones(len(mask), device=mask.device)
         metrics: dict[str, Tensor] = {}
         for name, x, m in (
@@ -248,15 +248,13 @@ class PPOTrainer(EndoGRPOTrainer):
         ):
             _, mean, variance = moments(x, m, self._sum_over_processes)
             metrics |= {f"{name}/mean": mean, f"{name}/std": variance.sqrt()}
-        for name, value in zip(metrics, torch.stack([*metrics.values()]).tolist()):
-            log[name].append(value)
+        self._log_scalars(metrics)
 
     def _log_values(self, rollout: Rollout, spread: Tensor) -> None:
-        mask, log, add_up = rollout.mask, self._metrics[rollout.mode], self._sum_over_processes
+        mask, add_up = rollout.mask, self._sum_over_processes
         explained = explained_variance(rollout.values, rollout.returns, mask, add_up)
-        log["values/mean"].append(moments(rollout.values, mask, add_up)[1].item())
-        log["critic/explained_variance"].append(explained.item())
-        log["advantages/std"].append(spread.item())
+        values = {"values/mean": moments(rollout.values, mask, add_up)[1], "critic/explained_variance": explained}
+        self._log_scalars(values | {"advantages/std": spread})
         per_response = (rollout.advantages * mask).sum(1) / mask.sum(1).clamp(min=1)
         replace_last(self._logs["advantages"], self.accelerator.gather(per_response).tolist())  # TRL's are GRPO's
 

@@ -250,8 +250,14 @@ class RolloutLogMixin(GRPOTrainer):
     def _sum_over_processes(self, x: Tensor) -> Tensor:
         return x if self.accelerator.num_processes == 1 else self.accelerator.reduce(x, reduction="sum")
 
+    def _log_scalars(self, scalars: Mapping[str, Tensor]) -> None:
+        """Metrics by their names, fetched from the device together."""
+        mode = "train" if self.model.training else "eval"
+        for name, value in zip(scalars, torch.stack([x.float() for x in scalars.values()]).tolist()):
+            self._metrics[mode][name].append(value)
+
     def _log_responses(self) -> None:
-        rollout, log = self.rollout, self._metrics[self.rollout.mode]
+        rollout = self.rollout
         if self.mix is not None or bool(rollout.without_reward.any()):
             self._log_raw_rewards()
         ids = [torch.tensor(row, device=rollout.cut_off.device) for row in rollout.own_ids]
@@ -264,9 +270,8 @@ class RolloutLogMixin(GRPOTrainer):
         if rollout.has_holes:
             counts = [int(turns(own)[-1]) + 1 if own.any() else 0 for own in rollout.own]
             per_response["turns"] = torch.tensor(counts, device=repetition.device)
-        for name, x in per_response.items():
-            mean = moments(x.float(), torch.ones_like(repetition), self._sum_over_processes)[1]
-            log[f"completions/{name}"].append(mean.item())
+        ones, add_up = torch.ones_like(repetition), self._sum_over_processes
+        self._log_scalars({f"completions/{k}": moments(x.float(), ones, add_up)[1] for k, x in per_response.items()})
         if not rollout.training and self.heldout is not None:
             lengths = repetition.new_tensor(rollout.own_lengths)
             table = torch.stack([lengths, *(x.float() for x in per_response.values())], dim=1)
@@ -296,10 +301,9 @@ class RolloutLogMixin(GRPOTrainer):
 
     def _log_kl(self, batch, log_probs: torch.Tensor) -> None:
         """Log k1 and k3, means over tokens, of the policy that made the rollout against the frozen base."""
-        mode, mask = "train" if self.model.training else "eval", response_mask(batch)
-        for name, estimator in (("k1", kl_k1), ("k3", kl_k3)):
-            kl = estimator(log_probs.float(), batch["ref_per_token_logps"])
-            self._metrics[mode][f"kl/{name}"].append(moments(kl, mask, self._sum_over_processes)[1].item())
+        mask, both = response_mask(batch), (log_probs.float(), batch["ref_per_token_logps"])
+        kls = {"kl/k1": kl_k1(*both), "kl/k3": kl_k3(*both)}
+        self._log_scalars({name: moments(kl, mask, self._sum_over_processes)[1] for name, kl in kls.items()})
 
     def _log_tokens(self, rewards: Sequence[Tensor] | None) -> None:
         """Columns for the table of completions: what the frozen base thinks of each token, and beside it what the

@@ -113,7 +113,7 @@ class FrozenBase:
         response_ids: Sequence[Sequence[int]],
         alphas: Sequence[float] = (1.0,),
         temperature: float = 1.0,
-        hidden: bool = False,
+        hidden: bool | torch.dtype = False,
         progress: bool | Callable[[int], object] = False,
         share_prompts: bool = False,
         distribution: bool = False,
@@ -125,7 +125,7 @@ class FrozenBase:
             response_ids: n unpadded lists of token ids, none empty, end token included where there was one.
             alphas: the alphas at which soft values are wanted.
             temperature: the sampling temperature T of `log_probs`.
-            hidden: also return the last hidden states.
+            hidden: also return the last hidden states, as they are or in a dtype.
             progress: show a progress bar, of responses; or a function that is called with how many each batch has
                 scored. On a CPU batches are then smaller (`CPU_PROGRESS_TOKENS`), which changes scores by rounding.
             share_prompts: what rows begin with alike, a prompt or the beginning of a chat template, goes through the
@@ -149,17 +149,11 @@ class FrozenBase:
         if progress and self.device.type == "cpu" and not self.sharded:
             budget = min(budget, CPU_PROGRESS_TOKENS)
         # sharded weights need the same forwards on every process: no sharing there, and few, as each gathers them
-        batches = plan_batches(
-            prompt_ids,
-            response_ids,
-            ["tree"] * self.reads_trees + ["prompt"] * can_share(self._lm)
-            if share_prompts and not self.sharded
-            else [],
-            budget,
-            min(budget, self.batch_budget),
-            self._lm.config.get_text_config().hidden_size,
-            self.batch_tokens if self.sharded else FORWARD_TOKENS,
-        )
+        share_prompts = share_prompts and not self.sharded
+        ways = ["tree"] * self.reads_trees + ["prompt"] * can_share(self._lm) if share_prompts else []
+        forward_tokens = self.batch_tokens if self.sharded else FORWARD_TOKENS
+        size, forward_budget = self._lm.config.get_text_config().hidden_size, min(budget, self.batch_budget)
+        batches = plan_batches(prompt_ids, response_ids, ways, budget, forward_budget, size, forward_tokens)
         with tqdm(total=len(prompt_ids), desc="frozen base", unit="response", disable=progress is not True) as bar:
             done = progress if callable(progress) else bar.update
             for number in range(self._agree_on_rounds(len(batches))):
@@ -169,7 +163,8 @@ class FrozenBase:
                 states, statistics = self._forward(prompts, responses, (temperature, *alphas), way, distribution)
                 if not rows:
                     continue
-                lengths, kept = [len(r) for r in responses], states if hidden else None
+                lengths = [len(r) for r in responses]
+                kept = states.to(hidden) if isinstance(hidden, torch.dtype) else states if hidden else None
                 found |= zip(rows, split_statistics(statistics, lengths, alphas, temperature, kept, self))
                 done(len(rows))
         if isinstance(self.model, FSDPModule):

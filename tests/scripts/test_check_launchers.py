@@ -12,7 +12,7 @@ def script():
 
 
 @pytest.mark.slow
-def test_grpo_on_two_processes_takes_the_step_of_one(script, capsys):
+def test_grpo_on_two_processes_takes_the_step_of_one(script, copies, capsys):
     assert script.main(["--algorithms", "grpo", "--launchers", "cpu_ddp"]) == 0
     out = capsys.readouterr().out
     assert "grpo single" in out

@@ -26,9 +26,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CHILDREN = "PRELOADED_CHILDREN"  # variable: what a copy takes for Python, so that processes that it starts are copies
 Task = tuple[str, list[str], dict[str, str]]  # the folder, the script with its arguments, the environment
 CLIENT = r"""#!%s -IS
 import json, os, signal, socket, sys
+if sys.argv[1] not in ("-u", "-m") and sys.argv[1].startswith("-"):  # no script and no module
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.environ["PRELOADED"])
 words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]
@@ -154,17 +157,22 @@ def answer(client: socket.socket, number: int) -> None:
 
 
 def become(folder: str, words: list[str], environment: dict[str, str]) -> None:
-    """Run a script as a new Python would: with its arguments, environment, folder and search path."""
+    """Run a script, or with -m a module, as a new Python would: with its arguments, environment, folder and path."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     own = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
-    sys.path[:] = [str(Path(words[0]).resolve().parent), *own, *(p for p in sys.path[1:] if p not in own)]
-    sys.argv[:] = words
+    first = folder if words[0] == "-m" else str(Path(words[0]).resolve().parent)
+    sys.path[:] = [first, *own, *(p for p in sys.path[1:] if p not in own)]
+    sys.argv[:] = words[words[0] == "-m" :]
+    sys.executable = environment.get(CHILDREN, sys.executable)
     importlib.invalidate_caches()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)
-    runpy.run_path(words[0], run_name="__main__")
+    if words[0] == "-m":
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from helpers import ppo
 from tiny_models import ROOT, tiny_model
 
-WAY = ["ppo_trainer", "grpo_trainer", "rollout", "reward_adapter", "ppo_math", "critic"]
+WAY = ["ppo_trainer", "grpo_trainer", "rollout", "policy_forward", "reward_adapter", "ppo_math", "critic"]
 
 
 def test_a_ppo_step_reads_few_files_of_train(tmp_path):

@@ -38,6 +38,15 @@ def test_ppo_learns_from_a_reward_it_can_get(saved_model, tmp_path):
     assert sum(shares[-3:]) / 3 > 0.9
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_critics_features_take_the_memory_of_what_they_were_computed_in(bf16, saved_model, tmp_path):
+    trainer = ppo(saved_model, tmp_path, max_steps=1, bf16=bf16, use_cpu=True)
+    seen, real = [], trainer.critic.fit
+    trainer.critic.fit = lambda hidden, *args: (seen.append(hidden.dtype), real(hidden, *args))[1]
+    trainer.train()
+    assert seen == [torch.bfloat16 if bf16 else torch.float32]
+
+
 def test_saved_policy_generates_with_plain_transformers(saved_model, tmp_path):
     trainer = ppo(saved_model, tmp_path, max_steps=1)
     trainer.train()

@@ -76,6 +76,16 @@ def test_responses_that_share_a_prompts_forward_score_the_same(architecture):
         torch.testing.assert_close(a.hidden, b.hidden, atol=1e-4, rtol=0)
 
 
+def test_states_are_kept_in_the_dtype_that_is_asked_for_and_scores_are_as_before():
+    base = FrozenBase(tiny_model())
+    for whole, half in zip(
+        base.score(PROMPTS, RESPONSES, hidden=True), base.score(PROMPTS, RESPONSES, hidden=torch.bfloat16)
+    ):
+        assert torch.equal(half.hidden, whole.hidden.bfloat16())
+        assert torch.equal(half.q, whole.q)
+        assert torch.equal(half.v[1.0], whole.v[1.0])
+
+
 def test_beyond_the_models_positions():
     with pytest.raises(ValueError, match="Row 0 has 40 \\+ 31 tokens.*64 positions.*max_prompt_length"):
         make().score(["a" * 40], ["b" * 30])

@@ -52,7 +52,7 @@ def test_one_prompt_for_all_spares_backbone_tokens(script, tmp_path):
     result = json.loads(output.read_text())
     assert result["settings"]["response_tokens"] == 5
     assert {"ours", "apart"} <= set(result["seconds"])
-    assert result["backbone_tokens"] == {"ours": 39 + 3 * 6, "apart": 3 * 45}
+    assert result["backbone_tokens"] == {"ours": 40 + 3 * 5, "apart": 3 * 45}
 
 
 @pytest.mark.parametrize("text", ["0", "9:3", "a", ":5", "3:4:5"])

@@ -67,7 +67,7 @@ def test_every_kind_has_its_figures_in_a_table():
         ["0.500 (0.400 to 0.600)", "0.96", "4.00", "40", "", "1.2e-05"]
     ]
     assert "not measured: needs a GPU" in text
-    ours = ["40", "1.00", "policy 3, frozen base 1", "5.00", "30", "1500.0", "750.0", "0.0", "950.0"]
+    ours = ["40", "1.00", "policy 3, frozen base 1", "", "5.00", "30", "1500.0", "750.0", "0.0", "950.0"]
     assert ["ours PPO", *ours] in found
     assert ["TRL 1.12 PPO", "16", "0.40"] in [row[:3] for row in found]
     assert ["batch", "1 to 32", "1.010 (0.980 to 1.040)", "1.000", "", ""] in found

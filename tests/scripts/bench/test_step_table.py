@@ -8,15 +8,18 @@ from table_cells import cells
 from train.cost.stopwatch import MIB
 
 
-def contender(speed=10.0, peak=None, models=MIB, passes=None, **seconds):
+def contender(speed=10.0, peak=None, models=MIB, passes=None, read=None, **seconds):
     made = {"samples_per_second": speed, "seconds": seconds, "passes": passes or {}, "peak_bytes": peak}
+    made |= {} if read is None else {"tokens_read": read}  # results of an earlier version have none
     return made | {"model_bytes": {"all": models}}
 
 
 RESULT = {
     "device": "a CPU, 2 threads",
     "contenders": {
-        "ours": contender(40.0, 30 * MIB, 5 * MIB, {"policy": 3, "frozen base": 1.0}, generation=1.5, whole=3.25),
+        "ours": contender(
+            40.0, 30 * MIB, 5 * MIB, {"policy": 3, "frozen base": 1.0}, {"policy": 61.5}, generation=1.5, whole=3.25
+        ),
         "half": contender(20.0, None, 1.5 * MIB, {"policy": 2.5}, generation=1, update=2, critic=0.5, whole=3.5),
     },
 }
@@ -44,11 +47,24 @@ def test_the_parts_of_ours_and_theirs_stand_in_the_same_columns():
 
 def test_the_table_by_hand():
     head, _, *rows = cells(step_table(RESULT))
-    first = ["contender", "samples/s", "of the first", "passes of a response", "models, MiB", "peak, MiB"]
+    first = ["contender", "samples/s", "of the first", "passes of a response", "tokens read for it"]
+    first += ["models, MiB", "peak, MiB"]
     assert head == [*first, "generation, ms", "critic, ms", "update, ms", "rest, ms"]  # of all zeros no column
     assert rows == [
-        ["ours", "40", "1.00", "policy 3, frozen base 1", "5.00", "30", "1500.0", "0.0", "0.0", "1750.0"],
-        ["half", "20", "0.50", "policy 2.5", "1.50", "", "1000.0", "500.0", "2000.0", "0.0"],
+        [
+            "ours",
+            "40",
+            "1.00",
+            "policy 3, frozen base 1",
+            "policy 61.5",
+            "5.00",
+            "30",
+            "1500.0",
+            "0.0",
+            "0.0",
+            "1750.0",
+        ],
+        ["half", "20", "0.50", "policy 2.5", "", "1.50", "", "1000.0", "500.0", "2000.0", "0.0"],
     ]
 
 

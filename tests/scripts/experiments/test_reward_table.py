@@ -68,7 +68,7 @@ def test_what_is_measured():
 
 
 @pytest.mark.slow
-def test_the_command_and_that_it_goes_on(tmp_path):
+def test_the_command_and_that_it_goes_on(copies, tmp_path):
     names = ["EndoRM dense + 10 % labels"]
     command = [
         sys.executable,

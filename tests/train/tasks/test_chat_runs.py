@@ -62,7 +62,7 @@ def test_curves_are_the_metrics_that_were_logged():
 
 
 @pytest.mark.slow
-def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, two_questions, monkeypatch):
+def test_a_run_ends_as_one_file_and_is_not_made_again(copies, rehearsal, tmp_path, two_questions, monkeypatch):
     run = ChatRun("random, small", [{"name": "random"}], fields=SIZES)
     made = make_run(run, "capitals", 0, 1, rehearsal, tmp_path, "float32")
     file = tmp_path / "runs/capitals_random_small_seed0.json"
@@ -75,7 +75,9 @@ def test_a_run_ends_as_one_file_and_is_not_made_again(rehearsal, tmp_path, two_q
 
 
 @pytest.mark.slow
-def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(rehearsal, tmp_path, two_questions):
+def test_a_training_that_was_told_to_stop_is_not_measured_and_goes_on_later(
+    copies, rehearsal, tmp_path, two_questions
+):
     run = ChatRun("random", [{"name": "random"}], fields=SIZES)
     policy = tmp_path / "capitals_random_seed0/policy"
     policy.mkdir(parents=True)
