@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ def plan_batches(
     hidden_size: int,
     forward_tokens: int = FORWARD_TOKENS,
 ) -> list[tuple[str, list[int]]]:
-    """Divide rows into forwards, each with the way by which its rows share what they begin with.
+    """Divide rows into forwards, each with the way by which its rows share what they begin with, at the least cost.
 
     Args:
         prompts, responses: token ids of each row.
@@ -32,22 +33,31 @@ def plan_batches(
         budget: padded tokens of a forward that shares one prompt, which has to hold a group.
         forward_budget: nodes or padded tokens of the other forwards.
         hidden_size: of the model.
-        forward_tokens: what one more forward apart costs.
+        forward_tokens: what one more forward costs.
     """
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
-    rest = list(range(len(lengths)))
-    planned: list[tuple[str, list[int]]] = []
-    for way in ways:
-        some = [prompts[i] for i in rest]
-        if way == "tree":
-            rows = [[*prompt, *responses[i]] for prompt, i in zip(some, rest)]
-            batches = batches_by_prefix(rows, forward_budget, hidden_size)
-        else:
-            batches = batches_by_prompt(some, [lengths[i] for i in rest], budget)
-        planned += [(way, [rest[k] for k in batch]) for batch in batches]
-        rest = sorted(set(rest).difference(*(rows for _, rows in planned)))
-    apart = batches_by_tokens([lengths[i] for i in rest], forward_budget, forward_tokens)
-    return [("apart", [rest[k] for k in batch]) for batch in apart] + planned  # so that the longest rows go first
+    rows = [[*p, *r] for p, r in zip(prompts, responses)] if "tree" in ways else []
+    plans: list[tuple[float, list[tuple[str, list[int]]]]] = []
+    for tree, prompt in itertools.product({False, "tree" in ways}, {False, "prompt" in ways}):
+        rest, planned, total = list(range(len(lengths))), [], 0.0
+        if tree:
+            for nodes, batch in batches_by_prefix(rows, forward_budget, hidden_size):
+                planned.append(("tree", batch))
+                total += WORTH_BRANCHING * cost(nodes, nodes, hidden_size) + forward_tokens
+            rest = sorted(set(rest).difference(*(batch for _, batch in planned)))
+        if prompt:
+            for batch in batches_by_prompt([prompts[i] for i in rest], [lengths[i] for i in rest], budget):
+                planned.append(("prompt", [rest[k] for k in batch]))
+                length = len(prompts[rest[batch[0]]])
+                total += WORTH_SHARING * (length + sum(lengths[rest[k]] - length for k in batch)) + forward_tokens
+            rest = sorted(set(rest).difference(*(batch for _, batch in planned)))
+        apart = batches_by_tokens([lengths[i] for i in rest], forward_budget, forward_tokens)
+        for batch in apart:
+            longest = max(lengths[rest[k]] for k in batch)
+            total += cost(len(batch) * longest, longest // 2, hidden_size) + forward_tokens
+        first = [("apart", [rest[k] for k in batch]) for batch in apart]  # so that the longest rows go first
+        plans.append((total, first + planned))
+    return min(plans, key=lambda plan: plan[0])[1]
 
 
 def cost(tokens: int, context: int, hidden_size: int) -> float:
@@ -56,13 +66,16 @@ def cost(tokens: int, context: int, hidden_size: int) -> float:
     return tokens * (1 + context / (6 * hidden_size))
 
 
-def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: int) -> list[list[int]]:
+def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: int) -> list[tuple[int, list[int]]]:
     """Group rows that begin alike so that each batch is a `PrefixTree` of at most `budget` nodes, or fewer where
     attention would cost half of what the layers' products do; rows for which that is not worth while are in none.
 
     Args:
         rows: token ids of each row.
         hidden_size: of the model.
+
+    Returns:
+        the nodes and the rows of each batch.
     """
     budget = min(budget, 3 * hidden_size)
     order = sorted(range(len(rows)), key=lambda i: list(rows[i]))
@@ -78,7 +91,7 @@ def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: i
         last = row
     apart = [sum(cost(len(rows[i]), len(rows[i]) // 2, hidden_size) for i in batch) for _, batch in found]
     branching = [WORTH_BRANCHING * cost(nodes, nodes, hidden_size) for nodes, _ in found]
-    return [batch for (_, batch), one, other in zip(found, branching, apart) if one <= other]
+    return [batch for batch, one, other in zip(found, branching, apart) if one <= other]
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> int:

@@ -176,6 +176,16 @@ def test_short_prompts_make_trees_and_a_long_one_that_a_group_shares_is_cached()
     assert sorted(i for way, rows in plan for i in rows if way == "tree") == [0, 1, 2, 3, 4, 10, 11, 12]
 
 
+@pytest.mark.parametrize("hidden_size", [64, 256, 576, 896])
+def test_of_all_ways_the_one_that_reads_least_is_taken(hidden_size):
+    """One long prompt whose tree would not fit into a forward is cached, whatever the model's size."""
+    draw = torch.Generator().manual_seed(0)
+    prompt = torch.randint(3, 90, (512,), generator=draw).tolist()
+    responses = [torch.randint(3, 90, (64,), generator=draw).tolist() for _ in range(8)]
+    plan = plan_batches([prompt] * 8, responses, ["tree", "prompt"], 8192, max(256, 2**19 // hidden_size), hidden_size)
+    assert [(way, sorted(rows)) for way, rows in plan] == [("prompt", list(range(8)))]
+
+
 def test_rows_that_begin_in_no_way_alike_go_apart():
     rows = [[i] * 20 for i in range(3, 9)]
     assert {way for way, _ in plan_batches(rows, rows, ["tree", "prompt"], 512, 512, 64)} == {"apart"}
