@@ -11,6 +11,8 @@ import numpy as np
 WORTH_SHARING = 1.5
 # Attention compares every token of a tree with every other: times fewer costs from which a tree is used.
 WORTH_BRANCHING = 1.25
+# Nodes of a tree at most, in hidden sizes: attention then costs half of what the layers' products do.
+LARGEST_TREE = 3
 # What one more forward costs beside its tokens, in tokens: kernels to launch and weights to read.
 FORWARD_TOKENS = 256
 
@@ -67,8 +69,8 @@ def cost(tokens: int, context: int, hidden_size: int) -> float:
 
 
 def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: int) -> list[tuple[int, list[int]]]:
-    """Group rows that begin alike so that each batch is a `PrefixTree` of at most `budget` nodes, or fewer where
-    attention would cost half of what the layers' products do; rows for which that is not worth while are in none.
+    """Group rows that begin alike so that each batch is a `PrefixTree` of at most `budget` nodes and `LARGEST_TREE`;
+    rows for which that is not worth while are in none.
 
     Args:
         rows: token ids of each row.
@@ -77,7 +79,7 @@ def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: i
     Returns:
         the nodes and the rows of each batch.
     """
-    budget = min(budget, 3 * hidden_size)
+    budget = min(budget, LARGEST_TREE * hidden_size)
     order = sorted(range(len(rows)), key=lambda i: list(rows[i]))
     found: list[tuple[int, list[int]]] = []  # nodes and rows of each batch
     last = np.asarray([])

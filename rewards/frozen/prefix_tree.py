@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, cache_utils
 
-from rewards.frozen.batching import WORTH_BRANCHING, cost
+from rewards.frozen.batching import LARGEST_TREE, WORTH_BRANCHING, cost
 from rewards.frozen.shared_prompt import can_share
 
 # Settings of architectures whose attention depends on a token's place in memory, which no position id changes.
@@ -57,7 +57,7 @@ def prefix_tree(ids: Tensor, real: Tensor, hidden_size: int | None = None) -> Pr
     Args:
         ids: (B, L) int64, padded on any side.
         real: (B, L), true or 1 on tokens; every row has one.
-        hidden_size: of the model; with it, None is returned where the tree would not be faster than the padded rows.
+        hidden_size: of the model; with it, None is returned where the tree would be too large to be faster than the padded rows.
     """
     real = real.bool()
     rank = real.long().cumsum(dim=1) - 1
@@ -76,7 +76,7 @@ def prefix_tree(ids: Tensor, real: Tensor, hidden_size: int | None = None) -> Pr
     nodes = int(new.sum())
     if hidden_size is not None:
         branching, apart = cost(nodes, nodes, hidden_size), cost(ids.numel(), width, hidden_size)
-        if branching * WORTH_BRANCHING > apart:
+        if nodes > LARGEST_TREE * hidden_size or branching * WORTH_BRANCHING > apart:
             return None
     row, position = new.nonzero(as_tuple=True)
     before = place[row]  # (N, L), the path that leads to each node and beyond
