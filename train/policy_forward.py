@@ -4,7 +4,7 @@ Before the first update the policy and the frozen base are one function, so thei
 rollout must be equal but for rounding. What makes them differ is mended here where it can be (dropout, positions of
 padded prompts), refused at the start where it is known (vision models, encoders), and found by measuring otherwise.
 
-What the rows of a batch begin with alike is read once (`PrefixSharing`), where the policy generates and where it learns.
+What the rows of a batch begin with alike is read once (`PrefixSharing`), where the policy generates and learns.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def prefix_tree(ids: Tensor, real: Tensor, hidden_size: int | None = None) -> Pr
     Args:
         ids: (B, L) int64, padded on any side.
         real: (B, L), true or 1 on tokens; every row has one.
-        hidden_size: of the model; with it, None is returned where the tree would be too large to be faster than the padded rows.
+        hidden_size: of the model; with it, None is returned where the tree would be too large, or no faster than rows.
     """
     real = real.bool()
     rank = real.long().cumsum(dim=1) - 1

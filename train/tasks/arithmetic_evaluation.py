@@ -13,10 +13,10 @@ from train.tasks.arithmetic import demo_accuracy
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0, "low_temperature": 0.3}
 
 
-def read_prompts(path: Path, n: int) -> list[str]:
-    """The first ``n`` prompts of a JSONL file with rows ``{"prompt": ...}``; all of them if it has fewer."""
+def read_prompts(path: Path, n: int | None) -> list[str]:
+    """The first ``n`` prompts of a JSONL file with rows ``{"prompt": ...}``; all if it has fewer, or for None."""
     with path.open(encoding="utf-8") as lines:
-        prompts = [json.loads(line)["prompt"] for line in lines][: max(n, 0)]
+        prompts = [json.loads(line)["prompt"] for line in lines][: None if n is None else max(n, 0)]
     if not prompts:
         raise SystemExit(f"no prompts to evaluate: --n is {n} and the file is {path}")
     return prompts

@@ -110,7 +110,7 @@ def test_reading_prompts_takes_the_first_n_and_refuses_none(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in "abc"))
     assert read_prompts(path, 2) == ["a", "b"]
-    assert read_prompts(path, 9) == ["a", "b", "c"]
+    assert read_prompts(path, 9) == read_prompts(path, None) == ["a", "b", "c"]
     with pytest.raises(SystemExit, match="no prompts"):
         read_prompts(path, 0)
     with pytest.raises(SystemExit, match="--n is -1"):
