@@ -39,16 +39,18 @@ def plan_batches(
     """
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses)]
     rows = [[*p, *r] for p, r in zip(prompts, responses)] if "tree" in ways else []
+    trees = batches_by_prefix(rows, forward_budget, hidden_size)
     plans: list[tuple[float, list[tuple[str, list[int]]]]] = []
-    for tree, prompt in itertools.product({False, "tree" in ways}, {False, "prompt" in ways}):
-        rest, planned, total = list(range(len(lengths))), [], 0.0
+    for tree, prompt in itertools.product({False, bool(trees)}, {False, "prompt" in ways}):
+        planned, total = [("tree", batch) for _, batch in trees if tree], 0.0
         if tree:
-            for nodes, batch in batches_by_prefix(rows, forward_budget, hidden_size):
-                planned.append(("tree", batch))
-                total += WORTH_BRANCHING * cost(nodes, nodes, hidden_size) + forward_tokens
-            rest = sorted(set(rest).difference(*(batch for _, batch in planned)))
+            total += sum(WORTH_BRANCHING * cost(n, n, hidden_size) + forward_tokens for n, _ in trees)
+        rest = sorted(set(range(len(lengths))).difference(*(batch for _, batch in planned)))
         if prompt:
-            for batch in batches_by_prompt([prompts[i] for i in rest], [lengths[i] for i in rest], budget):
+            groups = batches_by_prompt([prompts[i] for i in rest], [lengths[i] for i in rest], budget)
+            if not groups:
+                continue  # this is the plan without it
+            for batch in groups:
                 planned.append(("prompt", [rest[k] for k in batch]))
                 length = len(prompts[rest[batch[0]]])
                 total += WORTH_SHARING * (length + sum(lengths[rest[k]] - length for k in batch)) + forward_tokens
