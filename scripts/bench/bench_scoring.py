@@ -10,7 +10,7 @@ in our blocks into one buffer. Rivals: `naive`, the full logits of the padded ba
 response at a time with a Python loop over its tokens, as the method was published; `trl_fused_head`, as TRL's GRPO
 computes log-probs; `cut_cross_entropy` and `liger` (log-probs) from their packages (pip install 'endorm[bench]');
 with --bf16 `bf16_autocast` and `bf16_weights`, ours with the backbone's products or all but the head in bfloat16; with
---shared_prompt `apart`, ours without sharing it. The GPU is used where there is one.
+--responses_per_prompt `apart`, ours without sharing prompts. The GPU is used where there is one.
 """
 
 import argparse
@@ -126,7 +126,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--response_tokens", default="256", help=f"of each response, a range such as 16:512, or {' or '.join(LENGTHS)}"
     )
-    parser.add_argument("--shared_prompt", action="store_true", help="one prompt for all; adds the rival `apart`")
+    parser.add_argument(
+        "--responses_per_prompt", type=int, default=1, help="above 1 they share what is read of it; adds `apart`"
+    )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights")
     parser.add_argument("--bf16", action="store_true", help="adds ours with the backbone's products in bfloat16")
     parser.add_argument("--repeats", type=int, default=5, help="rounds in which every rival runs once")
@@ -139,6 +141,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--response_tokens {args.response_tokens}: give 256, 16:512, or {' or '.join(LENGTHS)}")
     if args.response_tokens.isdecimal():
         args.response_tokens = int(args.response_tokens)
+    if args.responses_per_prompt < 1:
+        parser.error(f"--responses_per_prompt {args.responses_per_prompt}: at least 1")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = made_model(args, device)
     generator = torch.Generator().manual_seed(0)
@@ -147,10 +151,10 @@ def main(argv: list[str] | None = None) -> None:
         return torch.randint(args.vocab_size, (tokens,), generator=generator).tolist()
 
     lengths = lengths_of(quantiles, args.batch, generator)
-    prompts = [drawn(args.prompt_tokens) for _ in lengths]
-    prompts = prompts[:1] * args.batch if args.shared_prompt else prompts
+    group = args.responses_per_prompt
+    prompts = [prompt for _ in lengths[::group] for prompt in [drawn(args.prompt_tokens)] * group][: args.batch]
     responses = [drawn(n) for n in lengths]
-    runs, absent = rivals(model, prompts, responses, args.shared_prompt, args.bf16)
+    runs, absent = rivals(model, prompts, responses, group > 1, args.bf16)
 
     # in float64 first: a copy of a large model leaves no room for anything else
     expected = exact(model, prompts[:EXACT_ROWS], responses[:EXACT_ROWS])

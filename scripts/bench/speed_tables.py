@@ -54,6 +54,8 @@ def scoring_table(results: Results) -> str:
         settings, ours, memory = r.get("settings", {}), r["summary"]["ours"], r.get("extra_memory_mib", {})
         shape = f"{settings.get('batch')} x ({settings.get('prompt_tokens')} + {settings.get('response_tokens')})"
         label = f"{settings.get('preset')}, {shape}{', one prompt' * bool(settings.get('shared_prompt'))}"
+        group = settings.get("responses_per_prompt", 1)
+        label += f", {group} a prompt" if group > 1 else ""
         label += f", {settings['dtype']}" if settings.get("dtype", "float32") != "float32" else ""
         times = [with_interval(ours["median"], ours["least"], ours["most"])]
         times += [number(r["summary"].get(n, {}).get("over ours"), ".2f") for n in others]

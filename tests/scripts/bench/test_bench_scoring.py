@@ -47,7 +47,17 @@ def test_all_rivals_at_mixed_lengths(script, dtype, tolerance, tmp_path, capsys)
 def test_one_prompt_for_all_spares_backbone_tokens(script, tmp_path):
     output = tmp_path / "shared.json"
     script.main(
-        [*FLAGS, "--prompt_tokens", "40", "--response_tokens", "5", "--shared_prompt", "--output", str(output)]
+        [
+            *FLAGS,
+            "--prompt_tokens",
+            "40",
+            "--response_tokens",
+            "5",
+            "--responses_per_prompt",
+            "3",
+            "--output",
+            str(output),
+        ]
     )
     result = json.loads(output.read_text())
     assert result["settings"]["response_tokens"] == 5

@@ -43,8 +43,15 @@ PASSES = {"policy": 2, "value": 3, "reference": 1, "reward": 1}
 
 
 class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embeddings = nn.Identity()
+
+    def get_input_embeddings(self):
+        return self.embeddings
+
     def forward(self, input_ids):
-        return input_ids
+        return self.embeddings(input_ids)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -83,6 +90,7 @@ def test_phases_and_forwards_are_told_apart(shared, monkeypatch):
             now[0] += pause  # backward and optimizer
         clock.on_step_end(None, SimpleNamespace(global_step=step), None)
         module.gc.collect()
+    passes = {"policy": 2, "value": 3, "reference": 2} if shared else PASSES
     assert clock.results(responses=6) == {
         "seconds": {
             "generation": 8,
@@ -95,5 +103,6 @@ def test_phases_and_forwards_are_told_apart(shared, monkeypatch):
         },
         "rollout_seconds": [83, 87],
         "samples_per_second": round(6 / 85, 2),
-        "passes": {"policy": 2, "value": 3, "reference": 2} if shared else PASSES,
+        "passes": passes,
+        "tokens_read": {name: 3 * n for name, n in passes.items()},  # three a response
     }
