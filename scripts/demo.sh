@@ -2,7 +2,7 @@
 # A language model improves itself with the reward inside its own frozen copy: no label, no GPU, no model hub.
 #   bash scripts/demo.sh [--task capitals|word_problems|arithmetic] [--algo ppo|grpo] [--seed N] [--output DIR]
 # capitals, word_problems: a real chat model, SmolLM2-135M-Instruct (from a package of 93 MB, 4-bit weights), on questions
-#   with a checkable short answer; two CPU cores, eight minutes, 6 GiB of memory. capitals is the default.
+#   with a checkable short answer; two CPU cores, five minutes, 6 GiB of memory. capitals is the default.
 # arithmetic: a model of 0.36M parameters, trained first on noisy demonstrations; two minutes, 1 GiB. It is also what
 #   runs where the package of the real model cannot be had.
 set -euo pipefail
