@@ -251,9 +251,7 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
         return output
 
     def _generate(self, prompts):
-        self.frozen_base.check()  # before the first rollout: what it finds wrong is then said at once
-        with self._prefixes.shared(), self.accelerator.autocast():  # within one context weights are cast once
-            generated = super()._generate(prompts)
+        generated = super()._generate(prompts)
         prompt_ids, response_ids, tool_mask = generated[:3]
         self.rollout = begin(
             prompt_ids,
@@ -265,6 +263,13 @@ class EndoGRPOTrainer(CheckpointMixin, HeldOutMixin, RolloutLogMixin, OwnProblem
             device=self.accelerator.device,
         )
         return generated
+
+    def _generate_single_turn(self, *args, **kwargs):
+        self.frozen_base.check()  # before anything is drawn: what it finds wrong is then said at once
+        if self.use_vllm:
+            return super()._generate_single_turn(*args, **kwargs)
+        with self._prefixes.shared(), self.accelerator.autocast():  # within one context weights are cast once
+            return super()._generate_single_turn(*args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         listening: contextlib.AbstractContextManager = contextlib.nullcontext()

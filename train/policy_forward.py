@@ -202,12 +202,16 @@ class PrefixSharing:
             return None
         if kwargs.get("use_cache") and not caches:
             return None
+        # what else belongs to single tokens of rows, such as their types, is not known to be in a tree's order
+        others = kwargs.keys() - {"input_ids", "attention_mask", "position_ids", *caches}
+        if any(isinstance(kwargs[name], Tensor) and kwargs[name].ndim > 1 for name in others):
+            return None
         tree = prefix_tree(ids, mask, self.lm.config.get_text_config().hidden_size)
         if tree is None:
             return None
         own = {name: DynamicCache(config=self.lm.config) for name in caches}
         self._begun = tree, next(iter(caches.values()), None), next(iter(own.values()), None)
-        return args, kwargs | tree.inputs(self.lm) | own
+        return args, {k: v for k, v in kwargs.items() if k != "cache_position"} | tree.inputs(self.lm) | own
 
     def _after(self, module: nn.Module, args: tuple, output):
         """The states of rows in place of those of a tree, and keys and values in the cache that rows were to fill."""

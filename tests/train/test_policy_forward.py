@@ -266,6 +266,23 @@ def test_prompts_read_as_a_tree_leave_the_cache_that_rows_leave():
     torch.testing.assert_close(one.values * real, other.values * real, atol=1e-4, rtol=0)
 
 
+def test_what_belongs_to_single_tokens_keeps_rows_apart():
+    model = model_of("llama").eval()
+    frozen_base = FrozenBase(model, online=True)
+    frozen_base.check()
+    sharing, sizes = PrefixSharing(model, frozen_base, GRPOConfig(report_to="none", bf16=False)), tokens_read(model)
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10, end] for end in (11, 12, 13)])
+    rows = {"attention_mask": torch.ones_like(ids)}
+    with torch.no_grad(), sharing.shared():
+        model(ids, **rows)  # by position: the backbone gets it by name
+        model(input_ids=ids, **rows, token_type_ids=torch.zeros_like(ids))
+        model(input_ids=ids)
+        model(input_ids=ids[:1], attention_mask=rows["attention_mask"][:1])
+    with torch.no_grad():
+        model(input_ids=ids, **rows)  # outside of it
+    assert sizes == [9, 21, 21, 7, 21]
+
+
 @pytest.mark.parametrize("found", [True, False])
 def test_a_policy_whose_kind_gets_trees_wrong_reads_rows(found, saved_model, tmp_path, monkeypatch):
     monkeypatch.setattr("rewards.frozen.frozen_base.reads_trees", lambda *_: found)
