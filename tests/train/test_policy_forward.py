@@ -219,6 +219,7 @@ def tokens_read(model) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "lora", "checkpointing", "bf16"])
 @pytest.mark.parametrize("config", [PPOConfig, EndoGRPOConfig])
 def test_beginnings_read_once_change_a_training_by_rounding_alone(config, kind, tmp_path):

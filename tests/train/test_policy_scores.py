@@ -81,6 +81,7 @@ def test_truncated_responses_that_are_masked_are_scored_as_they_are(saved_model,
     assert seen["rewards"][:, 1].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_policys_adapter_is_on_for_them(saved_model, tmp_path):
     lora = {"peft_config": LoraConfig(r=4, target_modules="all-linear")}
     trainer = trained(ppo(saved_model, tmp_path, rewards_of_both(), lora, max_steps=6, learning_rate=0.05))
@@ -90,6 +91,7 @@ def test_the_policys_adapter_is_on_for_them(saved_model, tmp_path):
         assert abs(online[-1] - frozen[-1]) > 1e-3
 
 
+@pytest.mark.slow
 def test_an_update_on_policy_is_the_same_with_the_log_probs_that_came_along(saved_model, tmp_path):
     reward = {"rewards": [EndoRM()]}, {"rewards": [EndoRM(), get_reward("self_certainty")(online=True)]}
     losses = []

@@ -57,6 +57,7 @@ def test_saved_policy_generates_with_plain_transformers(saved_model, tmp_path):
     assert not (tmp_path / "model.bin").exists()
 
 
+@pytest.mark.slow
 def test_real_maths_rows_through_ppo(saved_model, tmp_path):
     path = SHARED / "data" / "math_train.jsonl.gz"
     if not path.exists():

@@ -75,6 +75,7 @@ def test_prompts_are_of_all_classes_alike(tmp_path):
     assert sorted(prompts) == sorted("0123456789" * 3)
 
 
+@pytest.mark.slow
 def test_a_short_training_learns_something(one_thread):
     images = np.tile(np.arange(PIXELS) % 4, (40, 1))
     classes = np.arange(40) % 10
