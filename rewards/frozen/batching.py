@@ -88,8 +88,10 @@ def batches_by_prefix(rows: Sequence[Sequence[int]], budget: int, hidden_size: i
     for i in order:
         row = np.asarray(rows[i])
         new = len(row) - alike(last, row)
-        if found and found[-1][0] + new <= budget:
-            found[-1] = (found[-1][0] + new, [*found[-1][1], i])
+        nodes, batch = found[-1] if found else (budget, [])
+        if nodes + new <= budget:
+            batch.append(i)
+            found[-1] = (nodes + new, batch)
         else:
             found.append((len(row), [i]))
         last = row

@@ -270,8 +270,10 @@ class FrozenBase:
             )
         ids, is_state, actions = (x.to(self.device) for x in (ids, is_state, actions))
         prefix = torch.tensor([prefix], dtype=torch.long, device=self.device)
-        real = torch.arange(ids.shape[1], device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
-        tree = prefix_tree(ids, real) if way == "tree" else None
+        tree = None
+        if way == "tree":
+            real = torch.arange(ids.shape[1], device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+            tree = prefix_tree(ids, real)
         self.tokens += prefix.shape[1] + (sum(lengths) if tree is None else len(tree.ids))
 
         def run():
