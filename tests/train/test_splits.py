@@ -69,7 +69,7 @@ def whole(llama, tmp_path_factory):
 def test_weights_of_policy_and_critic_after_six_rollouts(split, llama, whole, tmp_path):
     found = weights(llama, tmp_path, *SPLITS[split])
     start = {f"policy.{n}": p for n, p in tiny_named(llama)}
-    moved = max(float((p - whole[n]).abs().max()) for n, p in start.items())
+    moved = max(float((p.detach() - whole[n]).abs().max()) for n, p in start.items())
     assert moved > 1e-3
     assert whole.keys() == found.keys()
     heldout = json.loads((tmp_path / "heldout.json").read_text())  # 5 prompts, of which one gets the reward
